@@ -1,0 +1,89 @@
+"""What the data module hands to stage 1.
+
+Shape letters, the same in the whole project:
+
+    B  rows (windows) in a batch        L  labelled rows of them; they come first
+    T  transitions in a window          H  imagination horizon
+    E  episodes                         A  action dimensions, scaled to [-1, 1]
+    U  latent-action dimensions         D  recurrent state h ("deter")
+    Z  stochastic state z ("stoch")     N  rows of a shard (sum of T + 1 over its episodes)
+
+Time: ``action[:, t]`` and ``reward[:, t]`` are taken AT ``obs[:, t]`` and lead to ``obs[:, t + 1]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of trajectories, the L action-labelled rows first, then the action-free ones.
+
+    Hidden actions cannot leak: there is no place for them, ``action`` has L rows.
+    """
+
+    obs: dict[str, Tensor]  # each (B, T + 1, *shape): float32 states, uint8 images (H, W, C)
+    action: Tensor  # (L, T, A) float32 in [-1, 1]
+    reward: Tensor  # (B, T) float32; zero where has_reward is False
+    terminated: Tensor  # (B, T) float32 in {0, 1}: the transition t -> t + 1 ended the task
+    has_reward: Tensor  # (B,) bool
+
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return int(self.reward.shape[0])
+
+    @property
+    def num_labelled(self) -> int:
+        """L."""
+        return int(self.action.shape[0])
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on another device."""
+
+        def move(x: Tensor) -> Tensor:
+            return x.to(device, non_blocking=non_blocking)
+
+        return Batch(
+            obs={key: move(value) for key, value in self.obs.items()},
+            action=move(self.action),
+            reward=move(self.reward),
+            terminated=move(self.terminated),
+            has_reward=move(self.has_reward),
+        )
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory."""
+        return Batch(
+            obs={key: value.pin_memory() for key, value in self.obs.items()},
+            action=self.action.pin_memory(),
+            reward=self.reward.pin_memory(),
+            terminated=self.terminated.pin_memory(),
+            has_reward=self.has_reward.pin_memory(),
+        )
+
+
+@dataclass(frozen=True)
+class EpisodeBatch:
+    """Whole episodes, padded at the end to the longest of them.
+
+    Rows are sorted as in :class:`Batch`: the L labelled episodes first.
+    """
+
+    obs: dict[str, Tensor]  # each (E, T + 1, *shape); the last real frame is repeated as padding
+    action: Tensor  # (L, T, A); zero as padding
+    reward: Tensor  # (E, T); zero as padding and where has_reward is False
+    has_reward: Tensor  # (E,) bool
+    length: Tensor  # (E,) int64: transitions that are real
+
+    @property
+    def num_labelled(self) -> int:
+        """L."""
+        return int(self.action.shape[0])
+
+
+__all__ = ["Batch", "EpisodeBatch"]

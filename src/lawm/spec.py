@@ -1,0 +1,59 @@
+"""What a data set says about the task: the one thing that the model is built from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class ObservationSpec:
+    """One observation key."""
+
+    shape: tuple[int, ...]  # of one step: (D,) for a state, (H, W, C) for an image
+    kind: Literal["state", "image"]  # float32 or uint8 on disk
+    mean: tuple[float, ...] = ()  # per dimension over the training episodes; empty for images
+    std: tuple[float, ...] = ()  # likewise, never below 1e-3
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Shapes, units and origin of a data set; plain numbers only, so that it fits a checkpoint."""
+
+    observations: dict[str, ObservationSpec]  # sorted by key
+    action_low: tuple[float, ...]  # (A,) in the environment's units
+    action_high: tuple[float, ...]  # (A,)
+    env_id: str = ""  # "dm_control/cheetah-run"; empty where unknown
+    action_repeat: int = 1  # control steps that one action is held for
+    control_timestep: float = 0.0  # seconds of one control step, before action repeat; 0 if unknown
+    return_mean: float = float("nan")  # of the behaviour data, over episodes with rewards
+    return_best: float = float("nan")
+
+    @property
+    def action_dim(self) -> int:
+        """A."""
+        return len(self.action_low)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists and numbers; :meth:`from_dict` restores it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DataSpec:
+        """Inverse of :meth:`to_dict`, also after a trip through JSON."""
+        observations = {
+            key: ObservationSpec(
+                shape=tuple(item["shape"]),
+                kind=item["kind"],
+                mean=tuple(item["mean"]),
+                std=tuple(item["std"]),
+            )
+            for key, item in values["observations"].items()
+        }
+        rest = {key: value for key, value in values.items() if key != "observations"}
+        rest["action_low"] = tuple(rest["action_low"])
+        rest["action_high"] = tuple(rest["action_high"])
+        return cls(observations=observations, **rest)
+
+
+__all__ = ["DataSpec", "ObservationSpec"]

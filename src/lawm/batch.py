@@ -8,7 +8,8 @@ Shape letters, the same in the whole project:
     U  latent-action dimensions         D  recurrent state h ("deter")
     Z  stochastic state z ("stoch")     N  rows of a shard (sum of T + 1 over its episodes)
 
-Time: ``action[:, t]`` and ``reward[:, t]`` are taken AT ``obs[:, t]`` and lead to ``obs[:, t + 1]``.
+Time: ``action[:, t]`` and ``reward[:, t]`` are taken AT ``obs[:, t]`` and lead to
+``obs[:, t + 1]``.
 """
 
 from __future__ import annotations

@@ -1,0 +1,142 @@
+"""The latent action u: what labelled and action-free trajectories have in common.
+
+    prior              p(u_t | s_t)
+    action posterior   q_act(u_t | s_t, a_t)        where the action is known
+    inverse posterior  q_free(u_t | s_t, e_{t+1})   where it is not
+    action decoder     p(a_t | s_t, u_t)
+
+The inverse posterior reads the next EMBEDDING; reading s_{t+1} would be circular, since s_{t+1}
+depends on u_t. The alignment of the two posteriors is our own derivation; the factorisation is
+that of "Latent Action World Models for Control with Unlabeled Trajectories" (arXiv 2512.10016).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lawm.latents import Latent
+from lawm.networks import MLP, NormedLinear
+
+
+@dataclass(frozen=True)
+class LatentActionStep:
+    """The latent action's part of one time step as plain functions; shapes ``(rows, .)``."""
+
+    latent: Latent
+    action_posterior: Callable[[Tensor, Tensor], Tensor]
+    inverse_posterior: Callable[[Tensor, Tensor], Tensor]
+    decode: Callable[[Tensor, Tensor], Tensor]
+
+
+class LatentActionModel(nn.Module):
+    """The four distributions around u.
+
+    Args:
+        latent: The kind of u.
+        features: Size of s = [h, z].
+        hidden: Width of the layers.
+        embed: Size of the observation's embedding e.
+        action_dim: A.
+        min_std: Lower bound of the decoder's standard deviation, in units of the action's
+            half-range.
+        max_std: Its upper bound. A wide decoder lets u collapse: an action that is explained as
+            noise needs no latent action.
+        dropout: Of the decoder's hidden layer; the decoder sees the labelled rows alone.
+    """
+
+    def __init__(
+        self,
+        latent: Latent,
+        features: int,
+        hidden: int,
+        embed: int,
+        action_dim: int,
+        min_std: float,
+        max_std: float,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.latent = latent
+        self.min_std = min_std
+        self.max_std = max_std
+        self.prior_network = MLP(features, hidden, latent.num_params, num_layers=2)
+        self.action_projection = nn.Linear(action_dim, hidden, bias=False)
+        self.action_layer = NormedLinear(features, hidden)
+        self.action_output = nn.Linear(hidden, latent.num_params)
+        self.inverse_projection = nn.Linear(embed, hidden, bias=False)
+        self.inverse_layer = NormedLinear(features, hidden)
+        self.inverse_output = nn.Linear(hidden, latent.num_params)
+        self.decoder_layer = NormedLinear(features + latent.size, hidden)
+        self.decoder_dropout = nn.Dropout(dropout)
+        self.decoder_output = nn.Linear(hidden, action_dim)
+        self.decoder_raw_std = nn.Parameter(torch.zeros(action_dim))
+
+    def bind(self) -> LatentActionStep:
+        """The parts that a loop over time may need, as plain functions."""
+        latent = self.latent
+        action_layer, inverse_layer = self.action_layer.bind(), self.inverse_layer.bind()
+        decoder_layer = self.decoder_layer.bind()
+        action_weight, action_bias = self.action_output.weight.t(), self.action_output.bias
+        inverse_weight, inverse_bias = self.inverse_output.weight.t(), self.inverse_output.bias
+        decoder_weight, decoder_bias = self.decoder_output.weight.t(), self.decoder_output.bias
+
+        def action_posterior(features: Tensor, action_projected: Tensor) -> Tensor:
+            return torch.addmm(action_bias, action_layer(features, action_projected), action_weight)
+
+        def inverse_posterior(features: Tensor, next_projected: Tensor) -> Tensor:
+            return torch.addmm(
+                inverse_bias, inverse_layer(features, next_projected), inverse_weight
+            )
+
+        def decode(features: Tensor, u: Tensor) -> Tensor:
+            hidden = self.decoder_dropout(decoder_layer(torch.cat([features, u], dim=-1)))
+            return torch.addmm(decoder_bias, hidden, decoder_weight).tanh()
+
+        return LatentActionStep(latent, action_posterior, inverse_posterior, decode)
+
+    def project_action(self, action: Tensor) -> Tensor:
+        """The part of q_act that does not depend on s, for all steps at once."""
+        return self.action_layer.project(self.action_projection(action))
+
+    def project_next(self, next_embed: Tensor) -> Tensor:
+        """The part of q_free that does not depend on s, for all steps at once."""
+        return self.inverse_layer.project(self.inverse_projection(next_embed))
+
+    def prior(self, features: Tensor) -> Tensor:
+        """Parameters of ``p(u | s)``."""
+        out: Tensor = self.prior_network(features)
+        return out
+
+    def action_posterior(self, features: Tensor, action_projected: Tensor) -> Tensor:
+        """Parameters of ``q_act(u | s, a)``, a through :meth:`project_action`."""
+        out: Tensor = self.action_output(self.action_layer(features, action_projected))
+        return out
+
+    def inverse_posterior(self, features: Tensor, next_projected: Tensor) -> Tensor:
+        """Parameters of ``q_free(u | s, e')``, e' through :meth:`project_next`."""
+        out: Tensor = self.inverse_output(self.inverse_layer(features, next_projected))
+        return out
+
+    def decode(self, features: Tensor, u: Tensor) -> Tensor:
+        """Mean of ``p(a | s, u)``, within (-1, 1): ``(..., A)``."""
+        hidden = self.decoder_layer(torch.cat([features, u], dim=-1))
+        return torch.tanh(self.decoder_output(self.decoder_dropout(hidden)))
+
+    def decoder_std(self) -> Tensor:
+        """Standard deviation of ``p(a | s, u)``, the same everywhere: ``(A,)``."""
+        return self.min_std + (self.max_std - self.min_std) * torch.sigmoid(self.decoder_raw_std)
+
+    def action_nll(self, features: Tensor, u: Tensor, action: Tensor) -> Tensor:
+        """``-log p(a | s, u)`` in nats, ``(..., )``."""
+        std = self.decoder_std()
+        error = (self.decode(features, u) - action) / std
+        constant = std.log().sum() + 0.5 * action.shape[-1] * math.log(2.0 * math.pi)
+        return 0.5 * error.square().sum(dim=-1) + constant
+
+
+__all__ = ["LatentActionModel", "LatentActionStep"]

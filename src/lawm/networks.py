@@ -1,0 +1,126 @@
+"""Building blocks: linear layer, layer norm, SiLU, in that order, as in DreamerV3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NORM_EPS = 1e-3  # DreamerV3's
+
+
+class NormedLinear(nn.Module):
+    """``SiLU(LayerNorm(W x + b))``."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, out_features)
+        self.norm = nn.LayerNorm(out_features, eps=NORM_EPS)
+
+    def bind(self) -> Callable[..., Tensor]:
+        """The layer as a plain function ``f(x, projected=None)`` for a loop over time.
+
+        ``x`` is ``(B, in_features)``; ``projected``, ``(B, out_features)``, takes the bias's place:
+        what does not depend on the recurrence is projected for all time steps at once by
+        :meth:`project`. Looking up parameters through modules costs as much as a small matrix
+        product; a bound function looks them up once.
+        """
+        weight, bias = self.linear.weight.t(), self.linear.bias
+        shape, scale, shift = self.norm.normalized_shape, self.norm.weight, self.norm.bias
+
+        def apply(x: Tensor, projected: Tensor | None = None) -> Tensor:
+            y = torch.addmm(bias if projected is None else projected, x, weight)
+            return F.silu(torch.layer_norm(y, shape, scale, shift, NORM_EPS))
+
+        return apply
+
+    def project(self, projected: Tensor) -> Tensor:
+        """A projected part of the input, with the layer's bias: what :meth:`bind` expects."""
+        return projected + self.linear.bias
+
+    def forward(self, x: Tensor, projected: Tensor | None = None) -> Tensor:
+        """``(..., in_features)``, and ``(..., out_features)`` of :meth:`project`."""
+        y = self.linear(x) if projected is None else projected + x @ self.linear.weight.t()
+        return F.silu(self.norm(y))
+
+
+class MLP(nn.Module):
+    """``num_layers`` hidden :class:`NormedLinear` layers and a linear output layer.
+
+    Args:
+        in_features: Size of the input's last dimension.
+        hidden: Width of the hidden layers.
+        out_features: Size of the output's last dimension.
+        num_layers: Number of hidden layers, at least 1.
+        output_scale: Factor on the initial output weights; 0 makes the first outputs zero
+            (DreamerV3 does so for reward and value heads).
+        dropout: Probability of dropping a hidden unit while training.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        out_features: int,
+        num_layers: int = 2,
+        output_scale: float = 1.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        sizes = [in_features] + [hidden] * num_layers
+        self.hidden = nn.Sequential(
+            *(
+                nn.Sequential(NormedLinear(n_in, n_out), nn.Dropout(dropout))
+                if dropout
+                else NormedLinear(n_in, n_out)
+                for n_in, n_out in pairwise(sizes)
+            )
+        )
+        self.output = nn.Linear(hidden, out_features)
+        with torch.no_grad():
+            self.output.weight.mul_(output_scale)
+            self.output.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., in_features) -> (..., out_features)``."""
+        y: Tensor = self.output(self.hidden(x))
+        return y
+
+
+class NormedGRUCell(nn.Module):
+    """A GRU cell with one layer norm over all gates, as in DreamerV2 and V3.
+
+    The update gate starts near 0.27 (bias -1), so that the state changes slowly at first.
+    """
+
+    def __init__(self, in_features: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.linear = nn.Linear(in_features + hidden, 3 * hidden, bias=False)
+        self.norm = nn.LayerNorm(3 * hidden, eps=NORM_EPS)  # of reset, update, candidate
+        with torch.no_grad():
+            self.norm.bias[hidden : 2 * hidden] = -1.0
+
+    def bind(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The cell as a plain function ``f(x, h)`` for a loop over time."""
+        weight, size = self.linear.weight.t(), self.hidden
+        shape, scale, shift = self.norm.normalized_shape, self.norm.weight, self.norm.bias
+
+        def apply(x: Tensor, h: Tensor) -> Tensor:
+            product = torch.mm(torch.cat([x, h], dim=-1), weight)
+            gates = torch.layer_norm(product, shape, scale, shift, NORM_EPS)
+            logits, candidate = torch.split(gates, [2 * size, size], dim=-1)
+            reset, update = torch.sigmoid(logits).chunk(2, dim=-1)
+            return torch.lerp(h, torch.tanh(reset * candidate), update)
+
+        return apply
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        """``(B, in_features), (B, hidden) -> (B, hidden)``."""
+        return self.bind()(x, h)
+
+
+__all__ = ["MLP", "NormedGRUCell", "NormedLinear"]

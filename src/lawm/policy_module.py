@@ -1,0 +1,226 @@
+"""Stage 2 as a LightningModule: actor-critic in imagination, in latent-action space."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from lawm.agent import LatentActionAgent
+from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine
+from lawm.networks import MLP
+from lawm.returns import PercentileScale, lambda_returns
+from lawm.rssm import ModelState
+from lawm.running_means import RunningMeans, log_interval
+from lawm.spec import DataSpec
+from lawm.support_constraint import ConstraintName, make_constraint
+from lawm.world_model import WorldModel
+
+
+@dataclass(frozen=True)
+class ConstraintConfig:
+    """How the policy is held in the support of the latent-action prior.
+
+    Args:
+        kind: Geometry of the region around p(u|s).
+        epsilon: Its size in standard deviations of the prior.
+    """
+
+    kind: ConstraintName = "box"
+    epsilon: float = 0.5
+
+
+class LatentPolicyModule(pl.LightningModule):
+    """Trains a :class:`~lawm.imagination.LatentPolicy` inside a frozen world model.
+
+    The actor follows the gradient of imagined lambda-returns through the dynamics (DreamerV2,
+    Eq. 6 with rho = 0); the critic regresses on them; its EMA copy gives the values inside the
+    returns.
+
+    Args:
+        world_model: Trained in stage 1; frozen here, and left out of this module's checkpoints.
+        spec: The data set's shapes and units.
+        constraint: Region around the prior.
+        hidden: Width of actor and critic.
+        num_layers: Their hidden layers.
+        horizon: H, imagination steps.
+        gamma: Discount per agent step.
+        lambda_: Of the lambda-returns.
+        entropy: Weight of the entropy bonus.
+        target_rate: Share by which the target critic moves towards the critic at each update.
+        learning_rate: Of Adam, actor and critic.
+        gradient_clip: Greatest gradient norm, of actor and critic apart.
+    """
+
+    def __init__(
+        self,
+        world_model: WorldModel,
+        spec: DataSpec,
+        constraint: ConstraintConfig = ConstraintConfig(),
+        hidden: int = 192,
+        num_layers: int = 2,
+        horizon: int = 10,
+        gamma: float = 0.99,
+        lambda_: float = 0.95,
+        entropy: float = 1e-3,
+        target_rate: float = 0.02,
+        learning_rate: float = 3e-4,
+        gradient_clip: float = 10.0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(
+            {
+                "spec": spec.to_dict(),
+                "constraint": asdict(constraint),
+                "hidden": hidden,
+                "num_layers": num_layers,
+                "horizon": horizon,
+                "gamma": gamma,
+                "lambda_": lambda_,
+                "entropy": entropy,
+                "target_rate": target_rate,
+                "learning_rate": learning_rate,
+                "gradient_clip": gradient_clip,
+            }
+        )
+        self.spec = spec
+        self.world_model = world_model.requires_grad_(False).eval()
+        latent = world_model.latent_action.latent
+        self.constraint = make_constraint(constraint.kind, latent, constraint.epsilon)
+        features = world_model.rssm.feature_size
+        self.policy = LatentPolicy(features, self.constraint.size, hidden, num_layers)
+        self.critic = MLP(features, hidden, 1, num_layers, output_scale=0.0)
+        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self.scale = PercentileScale()
+        self.horizon, self.gamma, self.lambda_ = horizon, gamma, lambda_
+        self.entropy_coef, self.target_rate = entropy, target_rate
+        self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
+        self._means = RunningMeans()
+
+    def value(self, critic: MLP, features: Tensor) -> Tensor:
+        """v(s) in units of return. The network predicts (1 - gamma) v, of a reward's size."""
+        out: Tensor = critic(features).squeeze(-1) / (1.0 - self.gamma)
+        return out
+
+    def compute_loss(self, start: ModelState) -> tuple[Tensor, dict[str, Tensor]]:
+        """Actor and critic loss from a batch of start states, and what they are made of."""
+        # Imagine under the policy; gradients flow through the frozen dynamics
+        imagined = imagine(self.world_model, self.policy, self.constraint, start, self.horizon)
+
+        # Lambda-returns with the target critic's values
+        discount = self.gamma * imagined.continuation
+        next_value = self.value(self.target_critic, imagined.features[1:])
+        returns = lambda_returns(imagined.reward, discount, next_value, self.lambda_)
+        scale = self.scale.update(self._reduced(self.scale.percentiles(returns)))
+
+        # Actor: scaled returns and entropy, weighted with the probability of getting there
+        weight = self._arrival(discount)
+        actor_loss = -(weight * (returns / scale + self.entropy_coef * imagined.entropy)).mean()
+
+        # Critic: regression on the same returns, features without history
+        value = self.value(self.critic, imagined.features[:-1].detach())
+        error = (value - returns.detach()) * (1.0 - self.gamma)
+        critic_loss = (weight * 0.5 * error.square()).mean()
+
+        logs = self._logs(imagined, returns, value, scale)
+        loss = actor_loss + critic_loss
+        return loss, {"loss": loss, "actor_loss": actor_loss, "critic_loss": critic_loss, **logs}
+
+    @staticmethod
+    def _arrival(discount: Tensor) -> Tensor:
+        """``w_t = product of the discounts before t``, (H, N), without gradient."""
+        earlier = torch.cat([torch.ones_like(discount[:1]), discount[:-1]])
+        return earlier.cumprod(dim=0).detach()
+
+    @staticmethod
+    def _logs(
+        imagined: ImaginedTrajectory, returns: Tensor, value: Tensor, scale: Tensor
+    ) -> dict[str, Tensor]:
+        return {
+            "imagined_reward": imagined.reward.mean(),
+            "imagined_return": returns.mean(),
+            "value": value.mean(),
+            "return_scale": scale,
+            "entropy": imagined.entropy.mean(),
+            "imagined_continuation": imagined.continuation.mean(),
+        }
+
+    def _reduced(self, values: Tensor) -> Tensor:
+        """Mean over the ranks, so that all of them scale alike."""
+        if self._trainer is None or self.trainer.world_size == 1:
+            return values
+        reduced = self.trainer.strategy.reduce(values, reduce_op="mean")
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    def training_step(self, batch: ModelState, batch_idx: int) -> Tensor:
+        """One joint update of actor and critic from a batch of start states."""
+        del batch_idx
+        loss, logs = self.compute_loss(batch)
+        self._means.add(logs)
+        if (self.global_step + 1) % log_interval(self.trainer) == 0:
+            means = {f"policy/{name}": value for name, value in self._means.pop().items()}
+            self.log_dict(means, batch_size=batch.h.shape[0])
+        return loss
+
+    @torch.no_grad()
+    def update_target(self) -> None:
+        """Move the target critic towards the critic."""
+        torch._foreach_lerp_(
+            list(self.target_critic.parameters()),
+            list(self.critic.parameters()),
+            self.target_rate,
+        )
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
+        """After the optimiser's step."""
+        del outputs, batch, batch_idx
+        self.update_target()
+
+    def train(self, mode: bool = True) -> LatentPolicyModule:
+        """As usual, but the frozen world model stays in evaluation mode (dropout off)."""
+        super().train(mode)
+        self.world_model.eval()
+        return self
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One Adam for actor and critic: one backward pass works under plain DDP."""
+        parameters = [*self.policy.parameters(), *self.critic.parameters()]
+        return torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips actor and critic apart: the size of one must not throttle the other."""
+        del optimizer, gradient_clip_val, gradient_clip_algorithm
+        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(self.critic.parameters(), self.gradient_clip)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # noqa: ANN401
+        """Without the frozen world model, which has a checkpoint of its own."""
+        state = super().state_dict(*args, **kwargs)
+        return {k: v for k, v in state.items() if not k.startswith("world_model.")}
+
+    def load_state_dict(
+        self,
+        state_dict: Any,  # noqa: ANN401
+        strict: bool = True,
+        assign: bool = False,
+    ) -> Any:  # noqa: ANN401
+        """Restores actor, critic, target and scale; the world model stays as it is."""
+        own = {f"world_model.{k}": v for k, v in self.world_model.state_dict().items()}
+        return super().load_state_dict({**own, **state_dict}, strict=strict, assign=assign)
+
+    def agent(self) -> LatentActionAgent:
+        """The policy as it is now, sharing weights, for evaluation in an environment."""
+        return LatentActionAgent(self.world_model, self.policy, self.constraint)
+
+
+__all__ = ["ConstraintConfig", "LatentPolicyModule"]

@@ -1,0 +1,125 @@
+"""Start states of stage 2: the posterior states of the whole data set, computed once.
+
+Possible because training is offline: all trajectories, labelled and action-free, are known before
+the policy is trained, and the world model no longer changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+
+from lawm.batch import Batch, EpisodeBatch
+from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
+from lawm.rssm import ModelState
+from lawm.world_model import WorldModel
+
+
+@torch.no_grad()
+def posterior_states(model: WorldModel, episodes: Iterable[EpisodeBatch]) -> ModelState:
+    """States ``(N, D)`` and ``(N, Z)`` of every real step of every episode, on the CPU."""
+    device = next(model.parameters()).device
+    all_h: list[Tensor] = []
+    all_z: list[Tensor] = []
+    for chunk in episodes:
+        observed = model.observe(as_batch(chunk).to(device))
+        steps = torch.arange(observed.h.shape[0])
+        real = steps[:, None] <= chunk.length[None, :]
+        all_h.append(observed.h.cpu()[real])
+        all_z.append(observed.z.cpu()[real])
+    return ModelState(torch.cat(all_h), torch.cat(all_z))
+
+
+def as_batch(episodes: EpisodeBatch) -> Batch:
+    """Padded episodes as windows; what is padded must not be counted in a loss."""
+    return Batch(
+        obs=episodes.obs,
+        action=episodes.action,
+        reward=episodes.reward,
+        terminated=torch.zeros_like(episodes.reward),
+        has_reward=episodes.has_reward,
+    )
+
+
+class StartStateLoader:
+    """Endless batches of start states; batch k of rank r depends on (seed, k * world + r) alone."""
+
+    def __init__(
+        self, states: ModelState, batch_size: int, seed: int, rank: int, world: int, length: int
+    ) -> None:
+        self.states = states
+        self.batch_size = batch_size
+        self.seed, self.rank, self.world, self.length = seed, rank, world, length
+        self._global = 0  # micro-batches handed out by all ranks together
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[ModelState]:
+        for _ in range(self.length):
+            counter = self._global + self.rank
+            generator = np.random.Generator(np.random.Philox(key=[self.seed, counter]))
+            index = torch.from_numpy(
+                generator.integers(self.states.h.shape[0], size=self.batch_size)
+            )
+            self._global += self.world
+            yield ModelState(
+                self.states.h.index_select(0, index), self.states.z.index_select(0, index)
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position in the stream, the same on every rank."""
+        return {"global": self._global}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where :meth:`state_dict` was taken."""
+        self._global = int(state["global"])
+
+
+class StartStateDataModule(pl.LightningDataModule):
+    """Hands stage 2 its start states.
+
+    Args:
+        world_model: Trained in stage 1.
+        data: The trajectories.
+        batch_size: Starts per update and process.
+        seed: Of the order of the batches.
+    """
+
+    def __init__(
+        self,
+        world_model: WorldModel,
+        data: MixedTrajectoryDataModule,
+        batch_size: int = 256,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.world_model = world_model
+        self.data = data
+        self.batch_size = batch_size
+        self.seed = seed
+        self.states: ModelState | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Compute the states, once; the model's samples of z come from a generator of their own."""
+        del stage
+        if self.states is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.seed)
+                self.states = posterior_states(self.world_model.eval(), self.data.episodes())
+
+    def train_dataloader(self) -> StartStateLoader:
+        """Endless random starts."""
+        assert self.states is not None, "setup() first"
+        rank = self.trainer.global_rank if self.trainer else 0
+        world = self.trainer.world_size if self.trainer else 1
+        steps = 1_000_000  # an epoch is only Lightning's bookkeeping here
+        return StartStateLoader(self.states, self.batch_size, self.seed, rank, world, steps)
+
+
+__all__ = ["StartStateDataModule", "StartStateLoader", "as_batch", "posterior_states"]

@@ -1,0 +1,193 @@
+"""The world model: encoder, RSSM, latent action and heads, as plain networks.
+
+    e_t = enc(o_t)      s_t = (h_t, z_t)
+    heads  p(o_t | s_t), p(r_t | s_{t+1}), p(continue_t | s_{t+1})
+
+Everything inside is TIME FIRST, ``(T, B, ...)``: a step of the loop then reads contiguous memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lawm.batch import Batch
+from lawm.latent_action import LatentActionModel
+from lawm.latents import LatentKind, make_latent
+from lawm.networks import MLP
+from lawm.observations import ObservationDecoder, ObservationEncoder
+from lawm.rssm import RSSM, ModelState, RSSMStep
+from lawm.spec import DataSpec
+from lawm.transition_input import KnownAhead, TransitionInputName, make_transition_input
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    """Sizes and variants of the world model.
+
+    Args:
+        transition_input: What enters the recurrence: the (decoded) action or the latent action.
+        deter: Size of the deterministic state h.
+        hidden: Width of the layers.
+        embed: Size of an observation key's embedding.
+        num_layers: Hidden layers of encoder, decoder and heads.
+        stoch: Gaussian dimensions of z, or number of categoricals.
+        stoch_kind: Kind of z.
+        stoch_classes: Classes of each categorical of z.
+        latent_action: Gaussian dimensions of u, or number of categoricals.
+        latent_action_kind: Kind of u.
+        latent_action_classes: Classes of each categorical of u.
+        action_min_std: Least standard deviation of p(a|s,u); actions lie in [-1, 1].
+        action_max_std: Greatest one.
+        action_dropout: Dropout in the action decoder, which sees the labelled rows alone.
+        reward_dropout: Dropout in the reward head.
+    """
+
+    transition_input: TransitionInputName = "action"
+    deter: int = 192
+    hidden: int = 192
+    embed: int = 192
+    num_layers: int = 2
+    stoch: int = 24
+    stoch_kind: LatentKind = "gaussian"
+    stoch_classes: int = 16
+    latent_action: int = 8
+    latent_action_kind: LatentKind = "gaussian"
+    latent_action_classes: int = 8
+    action_min_std: float = 0.05
+    action_max_std: float = 0.5
+    action_dropout: float = 0.0
+    reward_dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The model's view of a batch of windows, time first."""
+
+    embed: Tensor  # (T + 1, B, embed)
+    h: Tensor  # (T + 1, B, D)
+    z: Tensor  # (T + 1, B, Z), samples of the posterior
+    z_posterior: Tensor  # (T + 1, B, ·)
+    z_prior: Tensor  # (T + 1, B, ·)
+    features: Tensor  # (T + 1, B, D + Z)
+    action_posterior: Tensor  # (T, L, ·), q_act of the labelled rows
+    inverse_posterior: Tensor  # (T, B, ·), q_free of all rows
+    action_prior: Tensor  # (T, B, ·), p(u | s)
+
+
+class WorldModel(nn.Module):
+    """A latent-action world model of the data set that ``spec`` describes."""
+
+    def __init__(self, spec: DataSpec, config: WorldModelConfig) -> None:
+        super().__init__()
+        self.spec = spec
+        self.config = config
+        c = config
+        stoch = make_latent(c.stoch_kind, c.stoch, c.stoch_classes)
+        latent_action = make_latent(c.latent_action_kind, c.latent_action, c.latent_action_classes)
+        self.transition_input = make_transition_input(
+            c.transition_input, spec.action_dim, latent_action.size
+        )
+        self.encoder = ObservationEncoder(spec, c.hidden, c.embed, c.num_layers)
+        self.rssm = RSSM(stoch, c.deter, c.hidden, self.encoder.size, self.transition_input.size)
+        features = self.rssm.feature_size
+        self.latent_action = LatentActionModel(
+            latent_action,
+            features,
+            c.hidden,
+            self.encoder.size,
+            spec.action_dim,
+            c.action_min_std,
+            c.action_max_std,
+            c.action_dropout,
+        )
+        self.observation_decoder = ObservationDecoder(spec, features, c.hidden, c.num_layers)
+        self.reward_head = MLP(features, c.hidden, 1, c.num_layers, 0.0, c.reward_dropout)
+        self.continue_head = MLP(features, c.hidden, 1, 1, 0.0)
+
+    def observe(self, batch: Batch) -> Observed:
+        """Filter a batch of windows with the posteriors.
+
+        Only the posterior of z, the latent action that the recurrence needs and the recurrence
+        itself stay in the loop over time; all else is one call over T * B.
+        """
+        labelled = batch.num_labelled
+        embed = self.encoder({key: obs.transpose(0, 1) for key, obs in batch.obs.items()})
+        steps, rows = embed.shape[0] - 1, embed.shape[1]
+        next_projected = self.latent_action.project_next(embed[1:])
+        action = batch.action.transpose(0, 1)
+        action_projected = self.latent_action.project_action(action)
+        known = KnownAhead(
+            action,
+            action_projected,
+            next_projected[:, labelled:],
+            self.latent_action.latent.noise(embed, steps, rows),
+        )
+        embed_projected = self.rssm.project_embed(embed).unbind()
+        z_noise = self.rssm.latent.noise(embed, steps + 1, rows).unbind()
+
+        latent, rssm, latent_action = self.rssm.latent, self.rssm.bind(), self.latent_action.bind()
+        h = self.rssm.initial_h(rows, embed)
+        states_h, states_z, z_posteriors, in_loop = [], [], [], []
+        for t in range(steps + 1):
+            params = rssm.posterior(h, embed_projected[t])
+            z = latent.sample(params, z_noise[t])
+            states_h.append(h)
+            states_z.append(z)
+            z_posteriors.append(params)
+            if t < steps:
+                features = torch.cat([h, z], dim=-1)
+                step = self.transition_input.observe(latent_action, features, known, t)
+                in_loop.append(step)
+                h = rssm.recur(h, z, step.x)
+
+        all_h, all_z = torch.stack(states_h), torch.stack(states_z)
+        features = torch.cat([all_h, all_z], dim=-1)
+        before = features[:-1]
+        from_loop = [s.labelled_params for s in in_loop if s.labelled_params is not None]
+        action_posterior = (
+            torch.stack(from_loop)
+            if from_loop
+            else self.latent_action.action_posterior(before[:, :labelled], action_projected)
+        )
+        labelled_inverse = self.latent_action.inverse_posterior(
+            before[:, :labelled], next_projected[:, :labelled]
+        )
+        free_inverse = torch.stack([step.free_params for step in in_loop])
+        return Observed(
+            embed=embed,
+            h=all_h,
+            z=all_z,
+            z_posterior=torch.stack(z_posteriors),
+            z_prior=self.rssm.prior(all_h),
+            features=features,
+            action_posterior=action_posterior,
+            inverse_posterior=torch.cat([labelled_inverse, free_inverse], dim=1),
+            action_prior=self.latent_action.prior(before),
+        )
+
+    def imagine_step(self, rssm: RSSMStep, state: ModelState, x: Tensor) -> ModelState:
+        """One step of the prior, ``s_{t+1} ~ p(. | s_t, x_t)``, with ``self.rssm.bind()``."""
+        h = rssm.recur(state.h, state.z, x)
+        noise = self.rssm.latent.noise(h, h.shape[0])
+        return ModelState(h, self.rssm.latent.sample(self.rssm.prior(h), noise))
+
+    def filter_step(self, h: Tensor, embed: Tensor) -> ModelState:
+        """The posterior state for a new observation, z at its mode."""
+        params = self.rssm.bind().posterior(h, self.rssm.project_embed(embed))
+        return ModelState(h, self.rssm.latent.mode(params))
+
+    def reward(self, next_features: Tensor) -> Tensor:
+        """Mean of ``p(r_t | s_{t+1})``: ``(..., D + Z) -> (..., )``."""
+        out: Tensor = self.reward_head(next_features).squeeze(-1)
+        return out
+
+    def continue_logit(self, next_features: Tensor) -> Tensor:
+        """Log-odds that the transition into s_{t+1} was not terminal."""
+        out: Tensor = self.continue_head(next_features).squeeze(-1)
+        return out
+
+
+__all__ = ["Observed", "WorldModel", "WorldModelConfig"]

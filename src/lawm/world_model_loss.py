@@ -1,0 +1,210 @@
+"""The losses of stage 1, by source: labelled rows and action-free rows.
+
+    labelled     log p(o) + log p(r) + log p(a|s,u) - KL(q(z)||p(z)) - beta_u KL(q_act||p(u))
+    action-free  log p(o) (+ log p(r)) - KL(q(z)||p(z)) - beta_u KL(q_free||p(u))
+    alignment    on labelled rows: -log p(a|s, u ~ q_free), KL(sg(q_act)||q_free)
+
+The alignment is our own derivation. Means over labelled rows and means over action-free rows are
+added with weights of their own, so that the mixing ratio is not silently a loss weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lawm.batch import Batch
+from lawm.latents import Latent
+from lawm.world_model import Observed, WorldModel
+
+
+@dataclass(frozen=True)
+class LossCoefficients:
+    """Weight of each loss term; the terms carry the same names.
+
+    Args:
+        observation: Reconstruction of the observations.
+        reward: Reward of the rows where it is known.
+        continuation: Whether the episode goes on.
+        state_kl: KL of the stochastic state, balanced and with free nats.
+        action: -log p(a|s,u) with u ~ q_act, labelled rows.
+        align_action: -log p(a|s,u) with u ~ q_free, labelled rows.
+        align_kl: KL(sg(q_act)||q_free), labelled rows.
+    """
+
+    observation: float = 1.0
+    reward: float = 1.0
+    continuation: float = 1.0
+    state_kl: float = 1.0
+    action: float = 1.0
+    align_action: float = 1.0
+    align_kl: float = 0.1
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """How the terms are computed.
+
+    Args:
+        kl_balance: Share of the state KL's gradient that trains the prior (DreamerV2, Alg. 2).
+        free_nats: The state KL below this many nats a step is not pushed further.
+        reward_std: Standard deviation of p(r|s), in the data's units of reward per step.
+        labelled_weight: Weight of the labelled rows' mean.
+        action_free_weight: Weight of the action-free rows' mean.
+    """
+
+    kl_balance: float = 0.8
+    free_nats: float = 0.5
+    reward_std: float = 0.3
+    labelled_weight: float = 1.0
+    action_free_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class SourceTerms:
+    """Means over the rows of one source; scalars. A term that has no rows is zero."""
+
+    observation: Tensor
+    reward: Tensor
+    continuation: Tensor
+    state_kl: Tensor
+    action: Tensor
+    align_action: Tensor
+    align_kl: Tensor
+    latent_action_kl: Tensor  # the rate of u in nats a step; its weight is the rate control's beta
+    state_kl_nats: Tensor  # the same KL before balance and free nats, for the eye
+
+    def as_dict(self) -> dict[str, Tensor]:
+        """Name to value."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def balanced_kl(
+    latent: Latent, posterior: Tensor, prior: Tensor, balance: float, free_nats: float
+) -> tuple[Tensor, Tensor]:
+    """KL with balanced gradients and free nats.
+
+    ``balance * max(KL(sg(q)||p), free) + (1 - balance) * max(KL(q||sg(p)), free)``, with
+    the KL summed over the parts: Hafner et al., "Mastering Atari with Discrete World Models"
+    (DreamerV2), Algorithm 2, and free nats as in DreamerV3, Eq. 3.
+
+    Args:
+        latent: Reads the parameters.
+        posterior: Parameters of q, ``(T, B, ·)``.
+        prior: Parameters of p, ``(T, B, ·)``.
+        balance: Weight of the term that trains the prior.
+        free_nats: Bound below which there is no gradient.
+
+    Returns:
+        The loss and the plain KL, both ``(T, B)`` in nats.
+    """
+    to_prior = latent.kl(posterior.detach(), prior).sum(dim=-1)
+    to_posterior = latent.kl(posterior, prior.detach()).sum(dim=-1)
+    loss = balance * to_prior.clamp_min(free_nats) + (1 - balance) * to_posterior.clamp_min(
+        free_nats
+    )
+    return loss, to_prior.detach()
+
+
+def source_mean(values: Tensor, rows: slice) -> Tensor:
+    """Mean over ``values[:, rows]``, zero where there are no such rows."""
+    part = values[:, rows]
+    return part.mean() if part.numel() else values.new_zeros(())
+
+
+def masked_mean(values: Tensor, mask: Tensor, rows: slice) -> Tensor:
+    """Mean over the rows of ``values (T, B)`` where ``mask (B,)``, zero where there are none."""
+    weight = mask[rows].to(values.dtype)
+    return (values[:, rows] * weight).sum() / (weight.sum() * values.shape[0]).clamp_min(1.0)
+
+
+def world_model_terms(
+    model: WorldModel, batch: Batch, observed: Observed, options: LossOptions
+) -> tuple[SourceTerms, SourceTerms]:
+    """All terms of the labelled rows and of the action-free rows."""
+    labelled, free = slice(0, batch.num_labelled), slice(batch.num_labelled, None)
+    latent = model.latent_action.latent
+
+    obs = {key: value.transpose(0, 1) for key, value in batch.obs.items()}
+    observation = model.observation_decoder.nll(observed.features, obs)
+    state_kl, state_kl_nats = balanced_kl(
+        model.rssm.latent,
+        observed.z_posterior,
+        observed.z_prior,
+        options.kl_balance,
+        options.free_nats,
+    )
+
+    after = observed.features[1:]
+    reward_error = (model.reward(after) - batch.reward.transpose(0, 1)) / options.reward_std
+    reward = 0.5 * reward_error.square()
+    continuation = F.binary_cross_entropy_with_logits(
+        model.continue_logit(after), 1.0 - batch.terminated.transpose(0, 1), reduction="none"
+    )
+
+    before = observed.features[:-1, labelled]
+    inverse_labelled = observed.inverse_posterior[:, labelled]
+    action = batch.action.transpose(0, 1)
+    shape = observed.action_posterior.shape[:-1]
+    u_act = latent.sample(observed.action_posterior, latent.noise(before, *shape))
+    u_inverse = latent.sample(inverse_labelled, latent.noise(before, *shape))
+    # one decoder call for both posteriors
+    action_terms = model.latent_action.action_nll(
+        torch.cat([before, before], dim=1),
+        torch.cat([u_act, u_inverse], dim=1),
+        torch.cat([action, action], dim=1),
+    )
+    align_kl = latent.kl(observed.action_posterior.detach(), inverse_labelled).sum(dim=-1)
+    rate = latent.kl(
+        torch.cat([observed.action_posterior, observed.inverse_posterior[:, free]], dim=1),
+        observed.action_prior,
+    ).sum(dim=-1)
+
+    zero = observation.new_zeros(())
+    everything = slice(None)
+    common = {
+        "observation": observation,
+        "continuation": continuation,
+        "state_kl": state_kl,
+        "latent_action_kl": rate,
+        "state_kl_nats": state_kl_nats,
+    }
+    num = batch.num_labelled
+    labelled_terms = SourceTerms(
+        **{name: source_mean(value, labelled) for name, value in common.items()},
+        reward=masked_mean(reward, batch.has_reward, labelled),
+        action=source_mean(action_terms[:, :num], everything),
+        align_action=source_mean(action_terms[:, num:], everything),
+        align_kl=source_mean(align_kl, everything),
+    )
+    free_terms = SourceTerms(
+        **{name: source_mean(value, free) for name, value in common.items()},
+        reward=masked_mean(reward, batch.has_reward, free),
+        action=zero,
+        align_action=zero,
+        align_kl=zero,
+    )
+    return labelled_terms, free_terms
+
+
+def weighted_sum(terms: SourceTerms, coefficients: LossCoefficients, beta: Tensor) -> Tensor:
+    """``sum of coefficient * term``, the latent action's rate weighted with ``beta``."""
+    total = beta * terms.latent_action_kl
+    for field in fields(coefficients):
+        total = total + getattr(coefficients, field.name) * getattr(terms, field.name)
+    return total
+
+
+__all__ = [
+    "LossCoefficients",
+    "LossOptions",
+    "SourceTerms",
+    "balanced_kl",
+    "masked_mean",
+    "source_mean",
+    "weighted_sum",
+    "world_model_terms",
+]

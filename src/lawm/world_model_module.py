@@ -1,0 +1,185 @@
+"""Stage 1 as a LightningModule: the world model on a mixture of labelled and action-free data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torchmetrics import R2Score
+
+from lawm.batch import Batch
+from lawm.rate_control import FixedRate, RateControl, TargetRate
+from lawm.running_means import RunningMeans, log_interval
+from lawm.spec import DataSpec
+from lawm.world_model import Observed, WorldModel, WorldModelConfig
+from lawm.world_model_loss import (
+    LossCoefficients,
+    LossOptions,
+    SourceTerms,
+    weighted_sum,
+    world_model_terms,
+)
+
+
+@dataclass(frozen=True)
+class RateConfig:
+    """How the weight of the latent action's KL is set.
+
+    Args:
+        control: ``fixed`` keeps ``beta``; ``target`` holds the KL at ``target`` nats a step.
+        beta: Weight of the KL, or where the dual variable starts.
+        target: Wanted KL of u in nats a step, summed over its dimensions.
+    """
+
+    control: Literal["fixed", "target"] = "fixed"
+    beta: float = 1.0
+    target: float = 6.0
+
+    def build(self) -> RateControl:
+        """The rate control that this describes."""
+        if self.control == "fixed":
+            return FixedRate(self.beta)
+        return TargetRate(self.target, initial_beta=self.beta)
+
+
+class WorldModelModule(pl.LightningModule):
+    """Trains a :class:`~lawm.world_model.WorldModel`.
+
+    Args:
+        spec: The data set's shapes and units.
+        model: Sizes and variants.
+        coefficients: Weight of each loss term.
+        options: How the terms are computed.
+        rate: Weight of the latent action's KL.
+        learning_rate: Of AdamW.
+        weight_decay: Of AdamW, on matrices alone.
+        dual_learning_rate: Of the rate's dual variable, in log beta a step.
+        warmup_steps: Updates over which the learning rate rises linearly.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        model: WorldModelConfig = WorldModelConfig(),
+        coefficients: LossCoefficients = LossCoefficients(),
+        options: LossOptions = LossOptions(),
+        rate: RateConfig = RateConfig(),
+        learning_rate: float = 4e-4,
+        weight_decay: float = 1e-2,
+        dual_learning_rate: float = 1e-2,
+        warmup_steps: int = 100,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(
+            {
+                "spec": spec.to_dict(),
+                "model": asdict(model),
+                "coefficients": asdict(coefficients),
+                "options": asdict(options),
+                "rate": asdict(rate),
+                "learning_rate": learning_rate,
+                "weight_decay": weight_decay,
+                "dual_learning_rate": dual_learning_rate,
+                "warmup_steps": warmup_steps,
+            }
+        )
+        self.model = WorldModel(spec, model)
+        self.coefficients = coefficients
+        self.options = options
+        self.rate_control = rate.build()
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.dual_learning_rate = dual_learning_rate
+        self.warmup_steps = warmup_steps
+        self._means = RunningMeans()
+        self.r2_inverse = R2Score(spec.action_dim, multioutput="variance_weighted")
+        self.r2_action = R2Score(spec.action_dim, multioutput="variance_weighted")
+
+    def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch and every term of it by source."""
+        # Filter the windows
+        observed = self.model.observe(batch)
+        labelled, free = world_model_terms(self.model, batch, observed, self.options)
+
+        # Weigh the terms of each source
+        beta = self.rate_control.beta()
+        labelled_loss = weighted_sum(labelled, self.coefficients, beta)
+        free_loss = weighted_sum(free, self.coefficients, beta)
+        loss = (
+            self.options.labelled_weight * labelled_loss
+            + self.options.action_free_weight * free_loss
+        )
+
+        # Move the rate control's dual variable
+        rate = mean_rate(batch, labelled, free)
+        loss = loss + self.rate_control.dual_loss(rate)
+
+        logs = {f"labelled/{name}": value for name, value in labelled.as_dict().items()}
+        if batch.num_rows > batch.num_labelled:
+            logs |= {f"action_free/{name}": value for name, value in free.as_dict().items()}
+        return loss, logs | {"loss": loss, "beta": beta}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One update; logs the means of the last steps every ``log_every_n_steps``."""
+        del batch_idx
+        loss, logs = self.compute_loss(batch)
+        self._means.add(logs)
+        if (self.global_step + 1) % log_interval(self.trainer) == 0:
+            means = {f"world_model/{name}": value for name, value in self._means.pop().items()}
+            self.log_dict(means, batch_size=batch.num_rows)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Losses and latent-action R^2 on held-out labelled windows."""
+        del batch_idx
+        observed = self.model.observe(batch)
+        terms, _ = world_model_terms(self.model, batch, observed, self.options)
+        values = {f"held_out/{name}": value for name, value in terms.as_dict().items()}
+        self.log_dict(values, batch_size=batch.num_rows)
+        target = batch.action.transpose(0, 1).flatten(0, 1)
+        inverse, action = self.decoded_actions(observed, batch.num_labelled)
+        self.r2_inverse.update(inverse.flatten(0, 1), target)
+        self.r2_action.update(action.flatten(0, 1), target)
+        self.log("held_out/action_r2_inverse", self.r2_inverse, batch_size=batch.num_rows)
+        self.log("held_out/action_r2_action", self.r2_action, batch_size=batch.num_rows)
+
+    def decoded_actions(self, observed: Observed, num_labelled: int) -> tuple[Tensor, Tensor]:
+        """Actions of the labelled rows decoded from the modes of q_free and q_act, (T, L, A)."""
+        latent_action = self.model.latent_action
+        before = observed.features[:-1, :num_labelled]
+        u_inverse = latent_action.latent.mode(observed.inverse_posterior[:, :num_labelled])
+        u_action = latent_action.latent.mode(observed.action_posterior)
+        return latent_action.decode(before, u_inverse), latent_action.decode(before, u_action)
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union is private)
+        """AdamW with decay on the matrices alone; plain SGD steps for the dual variable."""
+        matrices = [p for p in self.model.parameters() if p.ndim >= 2]
+        vectors = [p for p in self.model.parameters() if p.ndim < 2]
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "weight_decay": self.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        dual = list(self.rate_control.parameters())
+        if dual:
+            groups.append({"params": dual, "weight_decay": 0.0, "lr": self.dual_learning_rate})
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=True)
+        warmup = max(self.warmup_steps, 1)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1.0, (step + 1) / warmup)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def mean_rate(batch: Batch, labelled: SourceTerms, free: SourceTerms) -> Tensor:
+    """KL of u in nats a step, over all rows."""
+    share = batch.num_labelled / batch.num_rows
+    return share * labelled.latent_action_kl + (1.0 - share) * free.latent_action_kl
+
+
+__all__ = ["RateConfig", "WorldModelModule"]

@@ -1,0 +1,121 @@
+"""Stage 2: what learns, what is frozen, and what follows slowly."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from model_factory import VARIANTS, make_model, make_spec
+
+from lawm.imagination import imagine
+from lawm.policy_module import ConstraintConfig, LatentPolicyModule
+from lawm.rssm import ModelState
+
+
+def make_module(**settings) -> LatentPolicyModule:
+    model = make_model(**VARIANTS[settings.pop("variant", "action")])
+    return LatentPolicyModule(model, make_spec(), **({"hidden": 16, "horizon": 5} | settings))
+
+
+def starts(module, num=4):
+    rssm = module.world_model.rssm
+    return ModelState(torch.randn(num, rssm.deter), torch.randn(num, rssm.latent.size))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gradients_reach_actor_and_critic_alone(variant):
+    module = make_module(variant=variant)
+    loss, _ = module.compute_loss(starts(module))
+    loss.backward()
+    moved = {name.split(".")[0] for name, p in module.named_parameters() if p.grad is not None}
+    assert moved == {"policy", "critic"}
+    assert all(p.grad.abs().sum() > 0 for p in module.policy.network.output.parameters())
+
+
+def test_the_actors_gradient_is_not_the_critics():
+    module = make_module()
+    torch.nn.init.normal_(module.critic.output.weight)
+    module.target_critic.load_state_dict(module.critic.state_dict())
+    state = starts(module)
+    torch.manual_seed(0)
+    imagined = imagine(module.world_model, module.policy, module.constraint, state, 5)
+    value = module.value(module.critic, imagined.features[:-1].detach())
+    value.sum().backward()
+    assert all(p.grad is None for p in module.policy.parameters())
+
+
+def test_target_critic_is_another_object_and_moves_towards_the_critic():
+    module = make_module(target_rate=0.25)
+    online, target = module.critic.output.weight, module.target_critic.output.weight
+    assert online is not target
+    with torch.no_grad():
+        online.fill_(1.0)
+        target.fill_(0.0)
+    module.update_target()
+    torch.testing.assert_close(target, torch.full_like(target, 0.25))
+    torch.testing.assert_close(online, torch.ones_like(online))
+
+
+def test_the_world_model_stays_in_evaluation_mode():
+    module = make_module()
+    module.train()
+    assert module.policy.training
+    assert not any(part.training for part in module.world_model.modules())
+
+
+def test_checkpoints_leave_the_world_model_out_and_restore_the_rest():
+    module, other = make_module(), make_module()
+    with torch.no_grad():
+        for parameter in module.policy.parameters():
+            parameter.add_(1.0)
+    state = module.state_dict()
+    assert not any(key.startswith("world_model.") for key in state)
+    other.load_state_dict(state)
+    for mine, theirs in zip(module.policy.parameters(), other.policy.parameters(), strict=True):
+        assert mine.equal(theirs)
+
+
+def test_imagination_follows_the_model_step_by_step():
+    module = make_module()
+    state = starts(module)
+    torch.manual_seed(3)
+    imagined = imagine(module.world_model, module.policy, module.constraint, state, 5)
+    assert imagined.features.shape == (6, 4, module.world_model.rssm.feature_size)
+    assert imagined.features[0].equal(state.features)
+    reward = module.world_model.reward(imagined.features[1:])
+    torch.testing.assert_close(imagined.reward, reward)
+
+
+def test_the_policy_finds_the_rewarded_side():
+    """A world whose state is the last action and whose reward is its first dimension."""
+    module = make_module(constraint=ConstraintConfig("box", 2.0), horizon=3)
+    model = module.world_model
+
+    def imagine_step(rssm, state, x):
+        return ModelState(torch.cat([x, state.h[:, x.shape[1] :]], dim=-1), state.z)
+
+    model.imagine_step = imagine_step
+    model.reward = lambda next_features: next_features[..., 0]
+    optimizer = torch.optim.Adam([*module.policy.parameters(), *module.critic.parameters()], 3e-3)
+    state = starts(module, 64)
+
+    @torch.no_grad()
+    def reward():
+        torch.manual_seed(0)
+        return imagine(model, module.policy, module.constraint, state, 3).reward.mean()
+
+    @torch.no_grad()
+    def reward_at(v):
+        """At a corner of the box in all dimensions, the best of them is a bound."""
+        prior = model.latent_action.prior(state.features)
+        u = module.constraint.apply(prior, v.expand(64, -1), True)
+        return model.latent_action.decode(state.features, u)[:, 0].mean()
+
+    before = reward()
+    corners = torch.cartesian_prod(*[torch.tensor([-9.0, 9.0])] * module.constraint.size)
+    ceiling = max(reward_at(corner) for corner in corners)
+    for _ in range(200):
+        loss, _ = module.compute_loss(state)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert reward() > before + 0.6 * (ceiling - before)

@@ -1,0 +1,172 @@
+"""Losses of stage 1: which rows train what, and what may not depend on what."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from model_factory import SMALL, VARIANTS, make_batch, make_spec
+
+from lawm.latents import GaussianLatent
+from lawm.rate_control import TargetRate
+from lawm.world_model import WorldModelConfig
+from lawm.world_model_loss import balanced_kl, masked_mean
+from lawm.world_model_module import RateConfig, WorldModelModule
+
+variants = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def make_module(variant: str = "action", **settings) -> WorldModelModule:
+    torch.manual_seed(0)
+    config = WorldModelConfig(**(SMALL | VARIANTS[variant]))
+    return WorldModelModule(make_spec(), config, **settings)
+
+
+def loss_of(module, batch):
+    torch.manual_seed(1)
+    return module.compute_loss(batch)
+
+
+@variants
+def test_every_parameter_gets_a_gradient_from_a_mixed_batch(variant):
+    """Plain DDP stops on a parameter without one."""
+    module = make_module(variant)
+    loss, _ = loss_of(module, make_batch())
+    loss.backward()
+    without = [name for name, p in module.named_parameters() if p.grad is None]
+    assert without == []
+
+
+@variants
+def test_a_batch_without_labelled_rows_has_zero_supervised_terms(variant):
+    loss, logs = loss_of(make_module(variant), make_batch(labelled=0))
+    assert torch.isfinite(loss)
+    supervised = ("action", "align_action", "align_kl", "observation", "reward")
+    assert all(logs[f"labelled/{name}"] == 0 for name in supervised)
+
+
+@variants
+def test_a_batch_without_action_free_rows_is_finite(variant):
+    loss, logs = loss_of(make_module(variant), make_batch(rows=4, labelled=4))
+    assert torch.isfinite(loss)
+    assert not any(name.startswith("action_free/") for name in logs)
+
+
+def test_unknown_rewards_change_nothing():
+    module, batch = make_module(), make_batch()
+    garbage = batch.reward.clone()
+    garbage[3:] = 1e6 * torch.randn_like(garbage[3:])
+    loss, _ = loss_of(module, batch)
+    other, _ = loss_of(module, dataclasses.replace(batch, reward=garbage))
+    assert loss.item() == other.item()
+
+
+def test_known_rewards_of_action_free_rows_count():
+    module = make_module()
+    _, logs = loss_of(module, make_batch(all_rewards=True))
+    assert logs["action_free/reward"] > 0
+
+
+def test_the_number_of_rows_of_a_source_is_not_its_weight():
+    """Repeating the action-free rows changes no mean, whatever their share of the batch."""
+    module, batch = make_module(), make_batch(rows=4, labelled=2)
+    _, once = loss_of(module, batch)
+    twice = dataclasses.replace(
+        batch,
+        obs={"state": torch.cat([batch.obs["state"], batch.obs["state"][2:]])},
+        reward=torch.cat([batch.reward, batch.reward[2:]]),
+        terminated=torch.cat([batch.terminated, batch.terminated[2:]]),
+        has_reward=torch.cat([batch.has_reward, batch.has_reward[2:]]),
+    )
+    losses_once = torch.stack([loss_with(module, batch, seed) for seed in range(200)])
+    losses_twice = torch.stack([loss_with(module, twice, seed) for seed in range(200)])
+    spread = losses_once.std() / math.sqrt(200) + losses_twice.std() / math.sqrt(200)
+    assert abs(losses_once.mean() - losses_twice.mean()) < 5 * spread + 1e-3 * once["loss"].abs()
+
+
+@torch.no_grad()
+def loss_with(module, batch, seed):
+    torch.manual_seed(seed)
+    return module.compute_loss(batch)[0]
+
+
+def test_alignment_does_not_move_the_action_posterior():
+    """KL(sg(q_act)||q_free): the inverse posterior learns, the action posterior does not."""
+    latent = GaussianLatent(2)
+    q_act = torch.randn(3, 4, requires_grad=True)
+    q_free = torch.randn(3, 4, requires_grad=True)
+    latent.kl(q_act.detach(), q_free).sum().backward()
+    assert q_act.grad is None
+    assert q_free.grad is not None
+
+
+def test_free_nats_stop_the_gradient_of_a_small_kl():
+    latent = GaussianLatent(2)
+    q = torch.randn(5, 3, 4, requires_grad=True)
+    p = (q.detach() + 0.01 * torch.randn(5, 3, 4)).requires_grad_()
+    loss, nats = balanced_kl(latent, q, p, balance=0.8, free_nats=1.0)
+    torch.testing.assert_close(loss, torch.ones(5, 3))
+    assert nats.max() < 1.0
+    loss.sum().backward()
+    assert q.grad.abs().sum() == p.grad.abs().sum() == 0
+
+
+def test_balance_shares_the_gradient_between_prior_and_posterior():
+    latent = GaussianLatent(1)
+    q, p = torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[0.0, 0.0]]])
+    grads = {}
+    for balance in (0.8, 1.0):
+        q_, p_ = q.clone().requires_grad_(), p.clone().requires_grad_()
+        balanced_kl(latent, q_, p_, balance, 0.0)[0].sum().backward()
+        grads[balance] = (q_.grad[0, 0, 0].item(), p_.grad[0, 0, 0].item())
+    assert grads[1.0][0] == 0.0
+    assert grads[0.8][1] == pytest.approx(0.8 * grads[1.0][1])
+    assert grads[0.8][0] == pytest.approx(-0.2 * grads[1.0][1])
+
+
+def test_masked_mean_counts_the_known_rows_alone():
+    values = torch.tensor([[1.0, 10.0, 100.0], [3.0, 30.0, 300.0]])
+    mask = torch.tensor([True, False, True])
+    assert masked_mean(values, mask, slice(0, 2)) == 2.0
+    assert masked_mean(values, mask, slice(2, None)) == 200.0
+    assert masked_mean(values, torch.zeros(3, dtype=torch.bool), slice(None)) == 0.0
+
+
+def test_target_rate_raises_beta_above_the_target_and_lowers_it_below():
+    control = TargetRate(target=4.0, initial_beta=1.0)
+    optimizer = torch.optim.SGD(control.parameters(), lr=0.1)
+    for rate, direction in ((8.0, 1), (2.0, -1)):
+        before = control.beta().item()
+        optimizer.zero_grad()
+        control.dual_loss(torch.tensor(rate)).backward()
+        optimizer.step()
+        assert (control.beta().item() - before) * direction > 0
+
+
+def test_target_rate_stays_within_its_bounds():
+    control = TargetRate(target=1.0, initial_beta=1.0, max_beta=2.0)
+    optimizer = torch.optim.SGD(control.parameters(), lr=0.5)
+    for _ in range(50):
+        optimizer.zero_grad()
+        control.dual_loss(torch.tensor(10.0)).backward()
+        optimizer.step()
+    assert control.beta() == pytest.approx(2.0)
+
+
+def test_the_rate_reaches_its_target_in_training():
+    rate = RateConfig("target", beta=0.1, target=1.0)
+    module = make_module(rate=rate, dual_learning_rate=0.03, warmup_steps=1)
+    optimizer = module.configure_optimizers()["optimizer"]
+    for group in optimizer.param_groups[:2]:
+        group["lr"] = 3e-3
+    batch = make_batch(rows=8, labelled=4)
+    rates = []
+    for _ in range(500):
+        loss, logs = module.compute_loss(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        rates.append((logs["labelled/latent_action_kl"] + logs["action_free/latent_action_kl"]) / 2)
+    assert torch.stack(rates[-100:]).mean().item() == pytest.approx(1.0, abs=0.35)

@@ -1,0 +1,295 @@
+"""Measures the policy in its environment while it is trained."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+from lawm.evaluation import EvaluationResult, Evaluator
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluationPoint:
+    """One evaluation of a run, or the reason why there is none."""
+
+    step: int  # the trainer's global step
+    final: bool  # at the end of training
+    result: EvaluationResult | None  # None where the simulator failed
+    seconds: float  # wall clock
+    error: str = ""
+
+    @property
+    def mean(self) -> float:
+        """Mean return; NaN where the evaluation failed."""
+        return self.result.mean if self.result else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and words, fit for a checkpoint; :meth:`from_dict` restores it."""
+        result = self.result
+        return {
+            "step": self.step,
+            "final": self.final,
+            "returns": list(result.returns) if result else [],
+            "lengths": list(result.lengths) if result else [],
+            "seeds": list(result.seeds) if result else [],
+            "seconds": self.seconds,
+            "error": self.error,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> EvaluationPoint:
+        """Inverse of :meth:`to_dict`."""
+        result = None
+        if not values["error"]:
+            result = EvaluationResult(
+                returns=tuple(values["returns"]),
+                lengths=tuple(values["lengths"]),
+                seeds=tuple(values["seeds"]),
+                seconds=values["seconds"],
+            )
+        return cls(
+            step=values["step"],
+            final=values["final"],
+            result=result,
+            seconds=values["seconds"],
+            error=values["error"],
+        )
+
+
+class EvaluationCallback(pl.Callback):
+    """Runs the module's agent for whole episodes every so often and when training ends.
+
+    The module must have a method ``agent() -> lawm.evaluation.Agent`` that shares its weights.
+    Training goes on as if nothing had happened: random numbers and train/eval modes are put back.
+    A simulator that fails costs a warning and a row in the CSV, not the run; one that cannot even
+    be set up stops the run before its first step. Under DDP rank 0 evaluates, the others wait.
+
+    Logs ``evaluation/return_mean``, ``_std``, ``_min``, ``_max`` and ``_normalised`` (0 is the
+    mean episode of the data, 1 its best).
+
+    Attributes:
+        results: All evaluations so far, those before a resume included, oldest first.
+        best: The evaluation with the highest mean return.
+        final: The one at the end of training.
+    """
+
+    results: list[EvaluationPoint]
+    best: EvaluationPoint | None
+    final: EvaluationPoint | None
+
+    def __init__(
+        self,
+        env_id: str,
+        action_repeat: int,
+        every_n_steps: int = 500,
+        episodes: int = 10,
+        final_episodes: int = 10,
+        seed: int = 0,
+        max_parallel: int = 10,
+        data_return_mean: float = math.nan,
+        data_return_best: float = math.nan,
+        csv_path: str | Path | None = None,
+        best_checkpoint_path: str | Path | None = None,
+    ) -> None:
+        """Prepare; nothing is simulated before training starts.
+
+        Args:
+            env_id: For :func:`lawm.envs.make_env`.
+            action_repeat: Control steps that one action is held for.
+            every_n_steps: Global steps between evaluations.
+            episodes: Episodes of each of these.
+            final_episodes: Episodes of the evaluation when training ends.
+            seed: Episode i starts from ``seed + i`` in every evaluation, so they are paired.
+            max_parallel: Episodes that run side by side.
+            data_return_mean: Mean return of the training data's episodes; NaN if unknown.
+            data_return_best: Their best return; NaN if unknown.
+            csv_path: One row an evaluation; the file always holds :attr:`results`, no more.
+            best_checkpoint_path: Weights of the evaluation with the highest mean return so far.
+        """
+        assert every_n_steps > 0, every_n_steps
+        self._env_id = env_id
+        self._action_repeat = action_repeat
+        self._every_n_steps = every_n_steps
+        self._episodes = episodes
+        self._final_episodes = final_episodes
+        self._seed = seed
+        self._max_parallel = max_parallel
+        self._data_returns = (data_return_mean, data_return_best)
+        self._csv_path = Path(csv_path) if csv_path else None
+        self._best_checkpoint_path = best_checkpoint_path
+        self._evaluator: Evaluator | None = None
+        self._last_step = 0
+        self.results = []
+        self.best = None
+        self.final = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set up the simulator.
+
+        Raises:
+            LawmError: There is no such environment.
+        """
+        if trainer.is_global_zero:
+            self._evaluator = Evaluator(self._env_id, self._action_repeat, self._max_parallel)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count the steps to the next evaluation from where training starts or resumes."""
+        self._last_step = trainer.global_step
+        self.final = None  # a restored one was at the end of a shorter training
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        """Evaluate when a multiple of ``every_n_steps`` was reached or passed."""
+        step, last_step = trainer.global_step, self._last_step
+        self._last_step = step
+        is_due = step // self._every_n_steps > last_step // self._every_n_steps
+        if is_due and step != trainer.max_steps:  # there the final evaluation follows
+            self._evaluate(trainer, pl_module, final=False)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Evaluate the trained policy."""
+        self._evaluate(trainer, pl_module, final=True)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Free the simulators."""
+        if self._evaluator:
+            self._evaluator.close()
+            self._evaluator = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The evaluations so far, in plain types."""
+        return {"results": [point.to_dict() for point in self.results]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the evaluations of the checkpoint."""
+        self.results = [EvaluationPoint.from_dict(values) for values in state_dict["results"]]
+        done = [point for point in self.results if point.result]
+        self.best = max(done, key=lambda point: point.mean, default=None)
+        self.final = self.results[-1] if self.results and self.results[-1].final else None
+
+    def _evaluate(self, trainer: pl.Trainer, pl_module: pl.LightningModule, final: bool) -> None:
+        is_best = False
+        if trainer.is_global_zero:
+            point = self._measure(trainer.global_step, pl_module, final)
+            is_best = self._add(point)
+            self._log_metrics(trainer, point)
+            if self._csv_path:
+                _write_csv(self._csv_path, self.results, self._data_returns)
+        # The other ranks wait here. Saving is a collective call: all must know of it.
+        is_best = trainer.strategy.broadcast(is_best)
+        if is_best and self._best_checkpoint_path:
+            trainer.save_checkpoint(self._best_checkpoint_path, weights_only=True)
+
+    def _measure(self, step: int, pl_module: pl.LightningModule, final: bool) -> EvaluationPoint:
+        assert self._evaluator is not None
+        began = time.perf_counter()
+        result, error = None, ""
+        try:
+            with _left_untouched(pl_module), torch.no_grad():
+                torch.manual_seed(self._seed)
+                pl_module.eval()
+                agent = pl_module.agent()  # type: ignore[operator]  # see the class docstring
+                episodes = self._final_episodes if final else self._episodes
+                result = self._evaluator.run(agent, episodes, self._seed)
+        except Exception as exception:  # simulators raise anything
+            error = f"{type(exception).__name__}: {exception}"
+            _log.warning(
+                "The evaluation in %s at step %d failed and training goes on without it: %s",
+                self._env_id,
+                step,
+                error,
+                exc_info=exception,
+            )
+        return EvaluationPoint(step, final, result, time.perf_counter() - began, error)
+
+    def _add(self, point: EvaluationPoint) -> bool:
+        """Whether it is the best so far."""
+        self.results.append(point)
+        if point.final:
+            self.final = point
+        if point.result is None or (self.best and not point.mean > self.best.mean):
+            return False
+        self.best = point
+        return True
+
+    def _log_metrics(self, trainer: pl.Trainer, point: EvaluationPoint) -> None:
+        if point.result is None:
+            return
+        metrics = {
+            "evaluation/return_mean": point.result.mean,
+            "evaluation/return_std": point.result.std,
+            "evaluation/return_min": point.result.min,
+            "evaluation/return_max": point.result.max,
+            "evaluation/return_normalised": point.result.normalised(*self._data_returns),
+        }
+        known = {name: value for name, value in metrics.items() if not math.isnan(value)}
+        for logger in trainer.loggers:
+            logger.log_metrics(known, point.step)
+
+
+@contextmanager
+def _left_untouched(module: pl.LightningModule) -> Iterator[None]:
+    """Put back the global random number generators and each submodule's mode."""
+    modes = {submodule: submodule.training for submodule in module.modules()}
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    devices = [module.device] if module.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+            for submodule, training in modes.items():
+                submodule.training = training
+
+
+def _write_csv(
+    path: Path, points: list[EvaluationPoint], data_returns: tuple[float, float]
+) -> None:
+    """Replace the file as a whole, so that a resumed run has no rows of steps it takes back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    with partial.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["step", "final", "mean", "std", "normalised", "returns", "seconds", "error"]
+        )
+        for point in points:
+            result = point.result
+            writer.writerow(
+                [
+                    point.step,
+                    int(point.final),
+                    f"{result.mean:.6g}" if result else "",
+                    f"{result.std:.6g}" if result else "",
+                    f"{result.normalised(*data_returns):.6g}" if result else "",
+                    " ".join(f"{value:.6g}" for value in result.returns) if result else "",
+                    f"{point.seconds:.3f}",
+                    point.error,
+                ]
+            )
+    partial.replace(path)
+
+
+__all__ = ["EvaluationCallback", "EvaluationPoint"]

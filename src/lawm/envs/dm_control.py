@@ -1,0 +1,161 @@
+"""The DeepMind Control Suite as an :class:`~lawm.envs.environment.Environment`.
+
+dm_control itself is imported by the first call that needs it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import logging
+import os
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from lawm.envs.environment import Environment
+from lawm.envs.rendering import MULTISAMPLES, RENDER_FLAGS, SHADOW_SIZE, use_working_renderer
+from lawm.errors import LawmError
+
+SUITE = "dm_control"
+_NO_BOUND = 1e10  # what MuJoCo gives as the bound of an actuator that has none (mjMAXVAL)
+
+
+def make_env(env_id: str, action_repeat: int = 1, seed: int = 0) -> Environment:
+    """Make a task of the suite.
+
+    Args:
+        env_id: ``"dm_control/<domain>-<task>"``, e.g. ``"dm_control/ball_in_cup-catch"``.
+        action_repeat: Control steps that one action is held for.
+        seed: Of the start states; 0 to 2**32 - 1.
+
+    Raises:
+        LawmError: No such task, or one whose actions have no bounds.
+    """
+    if env_id not in env_ids():
+        names = [known.removeprefix(f"{SUITE}/") for known in env_ids()]
+        near = difflib.get_close_matches(env_id.removeprefix(f"{SUITE}/"), names, n=3)
+        hint = f" Nearest: {', '.join(f'{SUITE}/{name}' for name in near)}." if near else ""
+        raise LawmError(
+            f"Environment {env_id!r} does not exist.{hint} Tasks of this suite are written "
+            f"'{SUITE}/<domain>-<task>', such as '{SUITE}/cheetah-run' or "
+            f"'{SUITE}/ball_in_cup-catch'."
+        )
+    return DMControlEnvironment(env_id, action_repeat, seed)
+
+
+@functools.cache
+def env_ids() -> tuple[str, ...]:
+    """All ids of the suite, sorted."""
+    return tuple(sorted(f"{SUITE}/{domain}-{task}" for domain, task in _suite().ALL_TASKS))
+
+
+@functools.cache
+def _suite() -> ModuleType:
+    """``dm_control.suite``, imported without a renderer: state runs need no OpenGL.
+
+    :mod:`lawm.envs.rendering` puts the renderer in later, when a picture is asked for.
+    """
+    os.environ.setdefault("MUJOCO_GL", "disable")
+    from dm_control import suite
+
+    # MuJoCo's compiler tells of a deprecated attribute in dm_control's own XML at every load.
+    logging.getLogger("absl").addFilter(lambda record: "settotalmass" not in record.getMessage())
+    return suite  # type: ignore[no-any-return]
+
+
+class DMControlEnvironment:
+    """One task; observations are flattened in the suite's order into the key ``"state"``.
+
+    The suite's time limits are truncations; a discount of zero is a termination.
+    """
+
+    def __init__(self, env_id: str, action_repeat: int, seed: int) -> None:
+        domain, task = env_id.removeprefix(f"{SUITE}/").split("-")
+        self.env_id = env_id
+        self.action_repeat = action_repeat
+        self._env: Any = _suite().load(domain, task, task_kwargs={"random": _checked_seed(seed)})
+        self.control_timestep = float(self._env.control_timestep())
+        spec = self._env.action_spec()
+        self.action_low = np.broadcast_to(spec.minimum, spec.shape).astype(np.float64)
+        self.action_high = np.broadcast_to(spec.maximum, spec.shape).astype(np.float64)
+        if max(-self.action_low.min(), self.action_high.max()) >= _NO_BOUND:
+            raise LawmError(
+                f"Environment {env_id!r} has actions without bounds, and a policy here is "
+                "squashed into bounds. Choose another task."
+            )
+        self._in_episode = False
+        self._picture_size: tuple[int, int] | None = None
+
+    def reset(self, seed: int | None = None) -> dict[str, np.ndarray]:
+        """Start an episode; see :meth:`Environment.reset`."""
+        if seed is not None:
+            self._env.task.random.seed(_checked_seed(seed))
+        self._in_episode = True
+        return _flatten(self._env.reset().observation)
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool]:
+        """Take one action, clipped to the bounds; see :meth:`Environment.step`.
+
+        Raises:
+            LawmError: The action is not finite, as a diverged policy's is.
+        """
+        assert self._in_episode, "call reset() first"
+        assert action.shape == self.action_low.shape, (action.shape, self.action_low.shape)
+        if not np.isfinite(action).all():
+            raise LawmError(f"An action for {self.env_id} is not finite: {action.tolist()}.")
+        control = np.clip(action.astype(np.float64), self.action_low, self.action_high)
+        reward = 0.0
+        for _ in range(self.action_repeat):
+            time_step = self._env.step(control)
+            reward += float(time_step.reward)
+            if time_step.last():
+                self._in_episode = False
+                break
+        ended = bool(time_step.last())
+        terminated = ended and time_step.discount == 0.0
+        return _flatten(time_step.observation), reward, terminated, ended and not terminated
+
+    def physics_state(self) -> np.ndarray:
+        """Positions, velocities and activations, (P,) float64."""
+        return np.asarray(self._env.physics.get_state(), dtype=np.float64)
+
+    def render(self, height: int, width: int, camera: int = 0) -> np.ndarray:
+        """A picture, (height, width, 3) uint8; all pictures of one environment have one size.
+
+        Raises:
+            LawmError: No renderer works on this machine.
+        """
+        if self._picture_size is None:
+            use_working_renderer()
+            quality, buffer = (
+                self._env.physics.model.vis.quality,
+                self._env.physics.model.vis.global_,
+            )
+            quality.shadowsize, quality.offsamples = SHADOW_SIZE, MULTISAMPLES
+            buffer.offheight, buffer.offwidth = height, width
+            self._picture_size = (height, width)
+        assert (height, width) == self._picture_size, (height, width, self._picture_size)
+        picture = self._env.physics.render(
+            height, width, camera_id=camera, render_flag_overrides=RENDER_FLAGS
+        )
+        return np.asarray(picture, dtype=np.uint8)
+
+    def close(self) -> None:
+        """Free the simulator and, if there is one, its rendering context."""
+        self._env.physics.free()
+
+
+def _flatten(observation: dict[str, Any]) -> dict[str, np.ndarray]:
+    parts = [np.ravel(value) for value in observation.values()]
+    return {"state": np.concatenate(parts, dtype=np.float32)}
+
+
+def _checked_seed(seed: int) -> int:
+    if not 0 <= seed < 2**32:
+        raise LawmError(f"The environment's seed is {seed}, expected 0 to {2**32 - 1}.")
+    return seed
+
+
+__all__ = ["SUITE", "DMControlEnvironment", "env_ids", "make_env"]

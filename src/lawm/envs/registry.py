@@ -1,0 +1,68 @@
+"""From an environment id to an environment."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Protocol
+
+from lawm.envs import dm_control
+from lawm.envs.environment import Environment
+from lawm.errors import LawmError
+
+
+class EnvironmentFactory(Protocol):
+    """Makes the environments of one suite."""
+
+    def __call__(self, env_id: str, action_repeat: int, seed: int) -> Environment:
+        """The environment called ``env_id`` (suite included), or a :class:`LawmError`."""
+        ...
+
+
+_FACTORIES: dict[str, EnvironmentFactory] = {"dm_control": dm_control.make_env}
+
+
+def register_env(suite: str, factory: EnvironmentFactory) -> None:
+    """Make ``make_env("<suite>/<name>", ...)`` call ``factory``.
+
+    Args:
+        suite: The part of the id before the slash; must be new.
+        factory: Called with the whole id, the action repeat and the seed.
+    """
+    assert suite and "/" not in suite, suite
+    assert suite not in _FACTORIES, f"suite {suite!r} is registered already"
+    _FACTORIES[suite] = factory
+
+
+def make_env(env_id: str, action_repeat: int = 1, seed: int = 0) -> Environment:
+    """Make an environment.
+
+    Args:
+        env_id: ``"<suite>/<name>"``, e.g. ``"dm_control/cheetah-run"``.
+        action_repeat: Control steps that one action is held for.
+        seed: Of the environment's random stream.
+
+    Raises:
+        LawmError: No such suite or task, or an action repeat below one.
+    """
+    if action_repeat < 1:
+        raise LawmError(
+            f"action_repeat is {action_repeat}, expected at least 1: "
+            "the number of control steps that one action is held for."
+        )
+    suite, slash, name = env_id.partition("/")
+    if slash and suite in _FACTORIES:
+        return _FACTORIES[suite](env_id, action_repeat, seed)
+    if not slash:
+        problem = f"Environment {env_id!r} does not name its suite."
+        guess = difflib.get_close_matches(f"dm_control/{env_id}", dm_control.env_ids(), n=1)
+    else:
+        problem = f"Environment {env_id!r} belongs to no known suite."
+        guess = [f"{s}/{name}" for s in difflib.get_close_matches(suite, _FACTORIES, n=1)]
+    hint = f" Did you mean {guess[0]!r}?" if guess else ""
+    raise LawmError(
+        f"{problem}{hint} Environments are written '<suite>/<name>', such as "
+        f"'dm_control/cheetah-run'; the suites are: {', '.join(sorted(_FACTORIES))}."
+    )
+
+
+__all__ = ["EnvironmentFactory", "make_env", "register_env"]

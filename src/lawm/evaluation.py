@@ -1,0 +1,263 @@
+"""The return of an agent in its environment.
+
+Episodes run in lock-step in one process: each simulator takes one step, then the agent is called
+once for all of them. For small policies that is several times faster than one process an episode.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from lawm.envs import Environment, make_env
+from lawm.errors import LawmError
+
+
+class Agent(Protocol):
+    """What can be evaluated: maps observations to actions and carries its own memory."""
+
+    def initial_state(self, num: int) -> Any:  # noqa: ANN401  (only the agent knows its type)
+        """The memory before the first observations of ``num`` episodes."""
+        ...
+
+    def act(
+        self,
+        obs: dict[str, np.ndarray],
+        state: Any,  # noqa: ANN401
+    ) -> tuple[np.ndarray, Any]:
+        """Act once in each of n episodes; row i must not depend on the other rows.
+
+        Args:
+            obs: By key, (n, ...).
+            state: From :meth:`initial_state` or the last call.
+
+        Returns:
+            Actions (n, A) in the environment's units, and the new memory.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Which episodes to film, and how large."""
+
+    episodes: int = 1  # the first so many
+    height: int = 240  # pixels
+    width: int = 320  # pixels
+    camera: int = 0  # of the environment; in the DeepMind Control Suite 0 follows the body
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Returns of some episodes. Statistics are over episodes."""
+
+    returns: tuple[float, ...]  # undiscounted sums of rewards
+    lengths: tuple[int, ...]  # agent steps, after action repeat
+    seeds: tuple[int, ...]  # of the start states
+    seconds: float = field(default=0.0, compare=False)  # wall clock
+    videos: tuple[np.ndarray, ...] = field(default=(), compare=False, repr=False)
+    """Each (frames, height, width, 3) uint8: the recorded episodes, first observation included."""
+    video_fps: float = field(default=0.0, compare=False)  # frames per second of simulated time
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return statistics.fmean(self.returns)
+
+    @property
+    def std(self) -> float:
+        """Sample standard deviation of the returns; NaN for a single episode."""
+        return statistics.stdev(self.returns) if len(self.returns) > 1 else math.nan
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of the mean; NaN for a single episode."""
+        return self.std / math.sqrt(len(self.returns))
+
+    @property
+    def min(self) -> float:
+        """Worst return."""
+        return min(self.returns)
+
+    @property
+    def max(self) -> float:
+        """Best return."""
+        return max(self.returns)
+
+    def normalised(self, mean: float, best: float) -> float:
+        """The mean return where 0 is the data's mean return and 1 the data's best.
+
+        Args:
+            mean: Mean return of the data's episodes.
+            best: Best return of the data's episodes.
+
+        Returns:
+            ``(self.mean - mean) / (best - mean)``; NaN where the data has no spread or no rewards.
+        """
+        return (self.mean - mean) / (best - mean) if best > mean else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers and lists for a report: everything but the videos."""
+        return {
+            "mean": self.mean,
+            "std": self.std,
+            "stderr": self.stderr,
+            "min": self.min,
+            "max": self.max,
+            "returns": list(self.returns),
+            "lengths": list(self.lengths),
+            "seeds": list(self.seeds),
+            "seconds": self.seconds,
+        }
+
+
+class Evaluator:
+    """Evaluates agents in one task again and again; keeps the simulators, whose set-up is slow."""
+
+    def __init__(self, env_id: str, action_repeat: int, max_parallel: int = 10) -> None:
+        """Set up one simulator, so that a wrong name fails here; the others follow when needed.
+
+        Args:
+            env_id: For :func:`lawm.envs.make_env`.
+            action_repeat: Control steps that one action is held for.
+            max_parallel: Episodes in lock-step at a time.
+
+        Raises:
+            LawmError: No such environment, or ``max_parallel`` below one.
+        """
+        _require_positive("max_parallel", max_parallel)
+        self._max_parallel = max_parallel
+        self._make_env = functools.partial(make_env, env_id, action_repeat)
+        self._envs = [self._make_env()]
+
+    def run(
+        self, agent: Agent, episodes: int = 10, seed: int = 0, recording: Recording | None = None
+    ) -> EvaluationResult:
+        """Run whole episodes; see :func:`evaluate`."""
+        _require_positive("episodes", episodes)
+        began = time.perf_counter()
+        while len(self._envs) < min(episodes, self._max_parallel):
+            self._envs.append(self._make_env())
+        seeds = tuple(range(seed, seed + episodes))
+        returns: list[float] = []
+        lengths: list[int] = []
+        videos: list[np.ndarray] = []
+        for first in range(0, episodes, self._max_parallel):
+            chunk = seeds[first : first + self._max_parallel]
+            cameras = [
+                _Camera(recording) if recording and first + i < recording.episodes else None
+                for i in range(len(chunk))
+            ]
+            envs = self._envs[: len(chunk)]
+            chunk_returns, chunk_lengths = _run_lock_step(agent, envs, chunk, cameras)
+            returns += chunk_returns.tolist()
+            lengths += chunk_lengths.tolist()
+            videos += [np.stack(camera.frames) for camera in cameras if camera]
+        env = self._envs[0]
+        return EvaluationResult(
+            returns=tuple(returns),
+            lengths=tuple(lengths),
+            seeds=seeds,
+            seconds=time.perf_counter() - began,
+            videos=tuple(videos),
+            video_fps=1.0 / (env.control_timestep * env.action_repeat),
+        )
+
+    def close(self) -> None:
+        """Free the simulators; the evaluator is of no use afterwards."""
+        for env in self._envs:
+            env.close()
+        self._envs.clear()
+
+
+def evaluate(
+    agent: Agent,
+    env_id: str,
+    action_repeat: int,
+    episodes: int = 10,
+    seed: int = 0,
+    max_parallel: int = 10,
+    recording: Recording | None = None,
+) -> EvaluationResult:
+    """Run an agent for whole episodes.
+
+    Args:
+        agent: Called once per step for all episodes that run side by side. Episodes that are over
+            stay in its batch, so that the batch keeps its size, and are ignored.
+        env_id: For :func:`lawm.envs.make_env`.
+        action_repeat: Control steps that one action is held for.
+        episodes: How many.
+        seed: Episode i starts from ``seed + i``, so evaluations with one seed are paired.
+        max_parallel: Episodes side by side at a time.
+        recording: Film the first episodes.
+
+    Raises:
+        LawmError: No such environment, a count below one, an action that is not finite, or no
+            renderer for a recording.
+    """
+    evaluator = Evaluator(env_id, action_repeat, max_parallel)
+    try:
+        return evaluator.run(agent, episodes, seed, recording)
+    finally:
+        evaluator.close()
+
+
+class _Camera:
+    """Films one episode."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self.frames: list[np.ndarray] = []
+
+    def film(self, env: Environment) -> None:
+        settings = self._recording
+        self.frames.append(env.render(settings.height, settings.width, settings.camera))
+
+
+def _run_lock_step(
+    agent: Agent,
+    envs: Sequence[Environment],
+    seeds: Sequence[int],
+    cameras: Sequence[_Camera | None],
+) -> tuple[np.ndarray, np.ndarray]:
+    """One episode in each environment.
+
+    Returns:
+        Returns (n,) float64 and lengths (n,) int64.
+    """
+    num = len(envs)
+    observations = [env.reset(seed) for env, seed in zip(envs, seeds, strict=True)]
+    returns, lengths = np.zeros(num), np.zeros(num, dtype=np.int64)
+    running = list(range(num))
+    state = agent.initial_state(num)
+    for camera, env in zip(cameras, envs, strict=True):
+        if camera:
+            camera.film(env)
+    while running:
+        batch = {key: np.stack([obs[key] for obs in observations]) for key in observations[0]}
+        actions, state = agent.act(batch, state)
+        assert actions.shape == (num, *envs[0].action_low.shape), actions.shape
+        for i in tuple(running):
+            observations[i], reward, terminated, truncated = envs[i].step(actions[i])
+            returns[i] += reward
+            lengths[i] += 1
+            if camera := cameras[i]:
+                camera.film(envs[i])
+            if terminated or truncated:
+                running.remove(i)
+    return returns, lengths
+
+
+def _require_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise LawmError(f"{name} of the evaluation is {value}, expected at least 1.")
+
+
+__all__ = ["Agent", "EvaluationResult", "Evaluator", "Recording", "evaluate"]

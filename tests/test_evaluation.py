@@ -1,0 +1,170 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from lawm.envs import registry
+from lawm.errors import LawmError
+from lawm.evaluation import EvaluationResult, Evaluator, Recording, evaluate
+
+
+class CountingEnv:
+    """Rewards are the action; the episode of seed s ends after 3 + s % 4 steps."""
+
+    made = 0
+    closed = 0
+
+    def __init__(self, env_id="toy/count", action_repeat=2, seed=0):
+        type(self).made += 1
+        self.env_id, self.action_repeat, self.control_timestep = env_id, action_repeat, 0.05
+        self.action_low, self.action_high = -np.ones(1), np.ones(1)
+        self.time, self.seed = 0, seed
+
+    def observe(self):
+        return {"state": np.array([self.seed, self.time], dtype=np.float32)}
+
+    def reset(self, seed=None):
+        self.time, self.seed = 0, seed
+        return self.observe()
+
+    def step(self, action):
+        self.time += 1
+        assert self.time <= 3 + self.seed % 4, "stepped after its end"
+        ended = self.time == 3 + self.seed % 4
+        by_itself = ended and self.seed % 2 == 0
+        return self.observe(), float(action[0]), by_itself, ended and not by_itself
+
+    def render(self, height, width, camera):
+        return np.full((height, width, 3), 10 * self.seed + self.time, dtype=np.uint8)
+
+    def physics_state(self):
+        return np.zeros(0)
+
+    def close(self):
+        type(self).closed += 1
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    CountingEnv.made = CountingEnv.closed = 0
+    monkeypatch.setitem(registry._FACTORIES, "toy", CountingEnv)
+
+
+class SeedAndTimeAgent:
+    """Acts seed + calls so far / 100, and remembers the batch sizes that it saw."""
+
+    def __init__(self):
+        self.batch_sizes = []
+
+    def initial_state(self, num):
+        return np.zeros(num)
+
+    def act(self, obs, state):
+        assert obs["state"].shape == (len(state), 2)
+        self.batch_sizes.append(len(state))
+        return (obs["state"][:, 0] + state / 100)[:, None], state + 1
+
+
+def test_returns_lengths_and_seeds_by_hand():
+    result = evaluate(SeedAndTimeAgent(), "toy/count", 2, episodes=4, seed=5)
+    assert result.seeds == (5, 6, 7, 8)
+    assert result.lengths == (4, 5, 6, 3)
+    assert result.returns == pytest.approx((20.06, 30.10, 42.15, 24.03))
+
+
+def test_agent_is_called_once_a_step_on_a_batch_of_fixed_size():
+    agent = SeedAndTimeAgent()
+    evaluate(agent, "toy/count", 2, episodes=5, seed=0, max_parallel=3)
+    assert agent.batch_sizes == [3] * 5 + [2] * 6  # the longest of seeds 0-2 and of seeds 3-4
+
+
+@pytest.mark.parametrize("max_parallel", [1, 3])
+def test_side_by_side_equals_one_after_the_other(max_parallel):
+    results = [
+        evaluate(SeedAndTimeAgent(), "toy/count", 2, episodes=7, seed=1, max_parallel=n)
+        for n in (7, max_parallel)
+    ]
+    assert results[0] == results[1]
+
+
+class BangBangAgent:
+    """A fixed function of the observation."""
+
+    def initial_state(self, num):
+        return None
+
+    def act(self, obs, state):
+        return np.sign(obs["state"][:, -1:]), None
+
+
+def test_real_task_is_reproducible_side_by_side_and_when_simulators_are_reused():
+    parallel = Evaluator("dm_control/pendulum-swingup", 4, max_parallel=3)
+    serial = Evaluator("dm_control/pendulum-swingup", 4, max_parallel=1)
+    first = parallel.run(BangBangAgent(), episodes=3, seed=0)
+    assert parallel.run(BangBangAgent(), episodes=3, seed=0) == first
+    assert serial.run(BangBangAgent(), episodes=3, seed=0) == first
+    assert parallel.run(BangBangAgent(), episodes=3, seed=10) != first
+    assert first.lengths == (250, 250, 250)
+    assert all(0.0 <= value <= 1000.0 for value in first.returns)
+    parallel.close()
+    serial.close()
+
+
+def test_first_episodes_are_filmed():
+    recording = Recording(episodes=2, height=4, width=6)
+    result = evaluate(
+        SeedAndTimeAgent(), "toy/count", 2, episodes=3, seed=1, max_parallel=1, recording=recording
+    )
+    assert [video.shape for video in result.videos] == [(5, 4, 6, 3), (6, 4, 6, 3)]
+    assert result.videos[0][:, 0, 0, 0].tolist() == [10, 11, 12, 13, 14]
+    assert result.video_fps == pytest.approx(10.0)  # two control steps of 0.05 s a frame
+
+
+def test_simulators_are_made_when_needed_reused_and_closed():
+    evaluator = Evaluator("toy/count", 2, max_parallel=4)
+    assert CountingEnv.made == 1
+    for _ in range(2):
+        evaluator.run(SeedAndTimeAgent(), episodes=6)
+    assert CountingEnv.made == 4
+    evaluator.close()
+    assert CountingEnv.closed == 4
+
+
+def test_simulators_are_closed_when_the_agent_fails():
+    with pytest.raises(AttributeError):
+        evaluate(None, "toy/count", 2, episodes=2)
+    assert CountingEnv.made == CountingEnv.closed == 2
+
+
+def test_statistics_by_hand():
+    result = EvaluationResult(returns=(1.0, 2.0, 6.0), lengths=(1, 1, 1), seeds=(0, 1, 2))
+    assert (result.mean, result.min, result.max) == (3.0, 1.0, 6.0)
+    assert result.std == pytest.approx(math.sqrt(7.0))
+    assert result.stderr == pytest.approx(math.sqrt(7.0 / 3.0))
+    assert result.normalised(mean=1.0, best=5.0) == 0.5
+    assert math.isnan(result.normalised(mean=2.0, best=2.0))
+    assert math.isnan(result.normalised(mean=math.nan, best=math.nan))
+
+
+def test_one_episode_has_no_spread():
+    result = EvaluationResult(returns=(4.0,), lengths=(1,), seeds=(0,))
+    assert result.mean == 4.0
+    assert math.isnan(result.std)
+    assert math.isnan(result.stderr)
+
+
+def test_to_dict_is_json_and_leaves_the_videos_out():
+    result = evaluate(SeedAndTimeAgent(), "toy/count", 2, episodes=2, recording=Recording(1, 2, 2))
+    values = json.loads(json.dumps(result.to_dict()))
+    assert set(values) == {
+        *("mean", "std", "stderr", "min", "max", "returns", "lengths", "seeds", "seconds")
+    }
+    assert values["returns"] == list(result.returns)
+
+
+def test_counts_below_one_are_refused():
+    with pytest.raises(LawmError, match="episodes of the evaluation is 0, expected at least 1"):
+        evaluate(SeedAndTimeAgent(), "toy/count", 2, episodes=0)
+    with pytest.raises(LawmError, match="max_parallel of the evaluation is 0"):
+        evaluate(SeedAndTimeAgent(), "toy/count", 2, max_parallel=0)

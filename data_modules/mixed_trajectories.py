@@ -1,0 +1,273 @@
+"""Labelled and action-free trajectories, mixed at a set ratio in every batch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from numpy.typing import NDArray
+
+from lawm.batch import Batch, EpisodeBatch
+from lawm.data_modules.batch_loaders import LabelledBatchLoader, MixedBatchLoader
+from lawm.data_modules.episode_store import EpisodeStore, load_store
+from lawm.data_modules.label_budget import parse_budget
+from lawm.data_modules.trajectory_split import (
+    EpisodeSplit,
+    ShardHeader,
+    find_shards,
+    read_headers,
+    split_episodes,
+)
+from lawm.data_modules.window_sampler import WindowSampler
+from lawm.errors import LawmError
+from lawm.spec import DataSpec
+
+MAX_VALIDATION_BATCHES = 8
+
+
+class MixedTrajectoryDataModule(pl.LightningDataModule):
+    """Trajectories in memory, and batches of windows from them.
+
+    Every process holds all data. Batches are drawn by number, so that the processes of a
+    distributed run take different ones without a distributed sampler (build the Trainer with
+    ``use_distributed_sampler=False``) and a resumed run goes on where it stopped. There are no
+    epochs: bound a run by ``max_steps``.
+
+    Args:
+        shards: Trajectory shards whose episodes may be labelled: paths or glob patterns, relative
+            to the current folder.
+        action_free_shards: Shards whose actions, if any, are never used.
+        labels: How many training episodes carry labels (actions, and rewards if there are any):
+            "10%", "12 episodes" or "all". The others of `shards` become action-free. A share is
+            of the episodes with actions that are not held out.
+        label_seed: Which episodes carry labels. With one seed a smaller budget is part of a
+            larger one.
+        labelled_ratio: Share of labelled windows in a batch, in (0, 1]; 1 trains on labelled
+            windows alone. Without action-free episodes every window is labelled.
+        batch_size: Windows in a batch of one process.
+        window: Transitions in a window, which has one observation more.
+        held_out: Episodes with actions that training never sees, to measure on: "5%",
+            "8 episodes" or "none". They do not depend on the seeds.
+        rewards_on_action_free: Keep the rewards of action-free episodes where a shard has them.
+        seed: Order of the batches.
+    """
+
+    def __init__(
+        self,
+        shards: list[str] | str,
+        action_free_shards: list[str] | str | None = None,
+        labels: str | int = "all",
+        label_seed: int = 0,
+        labelled_ratio: float = 0.5,
+        batch_size: int = 32,
+        window: int = 32,
+        held_out: str | int = "5%",
+        rewards_on_action_free: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0.0 < labelled_ratio <= 1.0:
+            raise LawmError(
+                f"data.labelled_ratio is {labelled_ratio}; expected a share of labelled windows "
+                "above 0 and up to 1, such as 0.5."
+            )
+        for key, value, least in (
+            ("batch_size", batch_size, 1),
+            ("window", window, 1),
+            ("label_seed", label_seed, 0),
+            ("seed", seed, 0),
+        ):
+            if value < least:
+                raise LawmError(f"data.{key} is {value}; expected a whole number from {least}.")
+        self._shards = _as_list(shards)
+        self._action_free_shards = _as_list(action_free_shards)
+        if not self._shards:
+            raise LawmError("data.shards is empty; name at least one shard with actions.")
+        self._labels = parse_budget(labels, "labels")
+        self._held_out = parse_budget(held_out, "held_out", may_be_zero=True)
+        self._label_seed, self._seed = label_seed, seed
+        self.labelled_ratio = float(labelled_ratio)
+        self.batch_size, self.window = batch_size, window
+        self.rewards_on_action_free = rewards_on_action_free
+        self._headers: list[ShardHeader] = []
+        self._split: EpisodeSplit
+        self._store: EpisodeStore | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read all shards; a second call does nothing.
+
+        Raises:
+            LawmError: Something is wrong with a file, or no window of this length is there.
+        """
+        if self._store is not None:
+            return
+        self._headers = read_headers(
+            find_shards(self._shards, "shards"),
+            find_shards(self._action_free_shards, "action_free_shards"),
+        )
+        self._split = split_episodes(
+            self._headers, labels=self._labels, held_out=self._held_out, seed=self._label_seed
+        )
+        store = load_store(
+            self._headers, self._split, rewards_on_action_free=self.rewards_on_action_free
+        )
+        self._check_windows(store)
+        self._store = store
+
+    @property
+    def store(self) -> EpisodeStore:
+        """The data in memory; reads them if that was not done yet."""
+        self.setup()
+        assert self._store is not None
+        return self._store
+
+    @cached_property
+    def spec(self) -> DataSpec:
+        """What the model is built from."""
+        store, returns = self.store, self._training_returns()
+        metas = [header.meta for header in self._headers]  # they agree, or do not know
+        bounds = next(meta for meta in metas if meta.action_dim > 0)
+        return DataSpec(
+            observations=store.observation_specs(),
+            action_low=tuple(bounds.action_low.tolist()),
+            action_high=tuple(bounds.action_high.tolist()),
+            env_id=max(meta.env_id for meta in metas),
+            action_repeat=metas[0].action_repeat,
+            control_timestep=max(meta.control_timestep for meta in metas),
+            return_mean=float(returns.mean()) if len(returns) else float("nan"),
+            return_best=float(returns.max()) if len(returns) else float("nan"),
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the content of the shards and of what each episode is used for, as hex.
+
+        The paths do not enter it, nor how batches are drawn (ratio, size, window, seed).
+        """
+        self.setup()
+        content = {
+            "shards": [header.meta.checksum for header in self._headers],
+            "held_out": self._split.held_out.tolist(),
+            "labelled": self._split.labelled.tolist(),
+            "rewards_on_action_free": self.rewards_on_action_free,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def train_dataloader(self) -> MixedBatchLoader:
+        """The stream of mixed batches for this process."""
+        store, trainer = self.store, self.trainer
+        ratio = self.labelled_ratio if len(store.free) else 1.0
+        sampler = WindowSampler(
+            store.window_pool(store.labelled, self.window),
+            store.window_pool(store.free, self.window),
+            batch_size=self.batch_size,
+            labelled_ratio=ratio,
+            seed=self._seed,
+        )
+        return MixedBatchLoader(
+            store,
+            sampler,
+            self.window,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+        )
+
+    def val_dataloader(self) -> LabelledBatchLoader | list[LabelledBatchLoader]:
+        """Windows that tile the held-out episodes; an empty list if there are none.
+
+        At most ``MAX_VALIDATION_BATCHES`` batches, then evenly spread over the windows.
+        """
+        store = self.store
+        rows = store.tile(store.held_out, self.window)
+        most = MAX_VALIDATION_BATCHES * self.batch_size
+        if len(rows) > most:
+            rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+        if len(rows) == 0:
+            return []
+        return LabelledBatchLoader(store, rows, self.window, self.batch_size)
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Copy to a GPU through page-locked memory, so that the host need not wait."""
+        if device.type == "cuda":
+            return batch.pin_memory().to(device, non_blocking=True)
+        return batch.to(device)
+
+    def episodes(self, chunk: int = 64) -> Iterator[EpisodeBatch]:
+        """All training episodes, ``chunk`` at a time, the labelled ones first."""
+        assert chunk > 0, chunk
+        store = self.store
+        first, end = store.labelled.start, store.free.stop
+        for start in range(first, end, chunk):
+            yield store.episode_batch(range(start, min(start + chunk, end)))
+
+    def held_out_episodes(self) -> EpisodeBatch:
+        """The held-out episodes with all labels, for measuring only; E is 0 if there are none."""
+        return self.store.episode_batch(self.store.held_out)
+
+    def summary(self) -> dict[str, int | float | str]:
+        """The key figures, for tables."""
+        store, spec = self.store, self.spec
+        tensors = [*store.obs.values(), store.action, store.reward, store.terminated]
+        size = sum(x.numel() * x.element_size() for x in tensors)
+        return {
+            "environment": spec.env_id or "unknown",
+            "shards": len(self._headers),
+            "labelled episodes": len(store.labelled),
+            "labelled transitions": store.num_transitions(store.labelled),
+            "action-free episodes": len(store.free),
+            "action-free transitions": store.num_transitions(store.free),
+            "held-out episodes": len(store.held_out),
+            "rewards on action-free": "kept" if self.rewards_on_action_free else "hidden",
+            "observations": ", ".join(f"{k} {o.shape}" for k, o in spec.observations.items()),
+            "action dimensions": spec.action_dim,
+            "return mean": spec.return_mean,
+            "return best": spec.return_best,
+            "memory (MB)": round(size / 1e6, 1),
+        }
+
+    def _training_returns(self) -> NDArray[np.float64]:
+        """Returns of all training episodes that have rewards on disk, hidden or not."""
+        returns = np.concatenate([header.episodes.episode_return for header in self._headers])
+        training: NDArray[np.float64] = returns[np.r_[self._split.labelled, self._split.free]]
+        return training[np.isfinite(training)]
+
+    def _check_windows(self, store: EpisodeStore) -> None:
+        """Refuse a window that fits nowhere; tell what the settings leave unused."""
+        skipped = store.window_pool(store.held_out, self.window).num_skipped
+        for name, episodes in (("labelled", store.labelled), ("action-free", store.free)):
+            pool = store.window_pool(episodes, self.window)
+            skipped += pool.num_skipped
+            is_needed = name == "labelled" or self.labelled_ratio < 1.0
+            if pool.num_windows == 0 and len(episodes) > 0 and is_needed:
+                longest = int(store.lengths(episodes).max())
+                raise LawmError(
+                    f"data.window is {self.window}, longer than any {name} episode of "
+                    f"{', '.join(str(header.path) for header in self._headers)}: the longest has "
+                    f"{longest} transitions. Set it to {longest} or less."
+                )
+        if skipped:
+            rank_zero_warn(
+                f"{skipped} of {len(store.offset) - 1} episodes are shorter than data.window = "
+                f"{self.window}; no windows are drawn from them."
+            )
+        if len(store.free) == 0 and self.labelled_ratio < 1.0:
+            rank_zero_info(
+                "There are no action-free episodes: every window is labelled, and "
+                f"data.labelled_ratio = {self.labelled_ratio} is not used."
+            )
+
+
+def _as_list(paths: Sequence[str] | str | None) -> list[str]:
+    if paths is None:
+        return []
+    return [paths] if isinstance(paths, str) else list(paths)
+
+
+__all__ = ["MixedTrajectoryDataModule"]

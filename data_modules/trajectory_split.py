@@ -1,0 +1,172 @@
+"""Which shards there are, whether they fit together, and which episode plays which part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lawm.data_modules.label_budget import (
+    HELD_OUT_STREAM,
+    LABEL_STREAM,
+    EpisodeBudget,
+    choose_episodes,
+)
+from lawm.data_modules.shard_format import EpisodeIndex, ShardMeta
+from lawm.data_modules.shard_reader import read_shard_header
+from lawm.errors import LawmError
+
+
+@dataclass(frozen=True, eq=False)
+class ShardHeader:
+    """A shard of the data set before its arrays are read."""
+
+    path: Path
+    meta: ShardMeta
+    episodes: EpisodeIndex
+    may_label: bool  # listed under data.shards; False under data.action_free_shards
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeSplit:
+    """The parts that the episodes play, numbered through all shards in their order; all sorted."""
+
+    held_out: NDArray[np.int64]  # with labels, for measuring only
+    labelled: NDArray[np.int64]  # training, with labels
+    free: NDArray[np.int64]  # training, action-free
+
+
+def find_shards(patterns: Sequence[str], key: str) -> list[Path]:
+    """The files that paths and glob patterns name, relative to the current folder.
+
+    Args:
+        patterns: Paths, where ``~`` and the wildcards ``* ? [] **`` are expanded, sorted.
+        key: The name of the setting, for the message.
+
+    Raises:
+        LawmError: A file is missing, or a pattern matches nothing.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        if path.exists() or not re.search(r"[*?[]", str(path)):
+            matches = [path] if path.exists() else []
+        else:
+            root = Path(path.anchor) if path.is_absolute() else Path()
+            matches = sorted(root.glob(str(path.relative_to(path.anchor))))
+        if not matches:
+            raise LawmError(
+                f"data.{key} names {pattern!r}, but there is no such file (looked from the folder "
+                f"{Path.cwd()}). Correct the path, or make a shard with `lawm data collect`."
+            )
+        found += matches
+    return found
+
+
+def read_headers(shards: Sequence[Path], action_free_shards: Sequence[Path]) -> list[ShardHeader]:
+    """Read the headers and check that the shards are different and fit together.
+
+    Raises:
+        LawmError: A shard is faulty, given twice, or disagrees with another one.
+    """
+    headers = [
+        ShardHeader(path, *read_shard_header(path), may_label=may_label)
+        for paths, may_label in ((shards, True), (action_free_shards, False))
+        for path in paths
+    ]
+    by_content: dict[str, ShardHeader] = {}
+    for header in headers:
+        twin = by_content.setdefault(header.meta.checksum, header)
+        if twin is not header:
+            raise LawmError(
+                f"{twin.path} and {header.path} hold the same data. An episode may stand once, or "
+                "held-out and hidden labels would leak into training; remove one of the two from "
+                "data.shards and data.action_free_shards."
+            )
+    _check_agreement(headers)
+    return headers
+
+
+def split_episodes(
+    headers: Sequence[ShardHeader], *, labels: EpisodeBudget, held_out: EpisodeBudget, seed: int
+) -> EpisodeSplit:
+    """Choose the held-out episodes, then the labelled ones; all others are action-free.
+
+    Both come from the episodes with actions under data.shards. The held-out ones do not depend on
+    the seed, so that what is measured on them compares between label seeds. A share for ``labels``
+    is of the episodes that are left.
+
+    Raises:
+        LawmError: No episode has actions, or a budget is above what is there.
+    """
+    can_label = np.concatenate([h.episodes.has_action & h.may_label for h in headers])
+    candidates = np.flatnonzero(can_label)
+    if len(candidates) == 0:
+        raise LawmError(
+            f"No episode in data.shards ({_names(headers)}) has actions; expected at least one "
+            "labelled episode. Add a shard with actions."
+        )
+    num_held_out = held_out.num_episodes(len(candidates))
+    if num_held_out >= len(candidates):
+        raise LawmError(
+            f"data.held_out takes {num_held_out} of the {len(candidates)} episodes with actions "
+            f"({_names(headers)}) and leaves none to train on. Set it lower, or to none."
+        )
+    chosen_held_out = choose_episodes(candidates, num_held_out, seed=0, stream=HELD_OUT_STREAM)
+    candidates = np.setdiff1d(candidates, chosen_held_out)
+    num_labels = labels.num_episodes(len(candidates))
+    if num_labels > len(candidates):
+        raise LawmError(
+            f"data.labels asks for {num_labels} labelled episodes, but only {len(candidates)} with "
+            f"actions are there ({_names(headers)}; {num_held_out} more are held out). Ask for "
+            "fewer, or write all."
+        )
+    labelled = choose_episodes(candidates, num_labels, seed=seed, stream=LABEL_STREAM)
+    known = np.concatenate([chosen_held_out, labelled])
+    free = np.setdiff1d(np.arange(len(can_label)), known)
+    return EpisodeSplit(held_out=chosen_held_out, labelled=labelled, free=free)
+
+
+def _check_agreement(headers: Sequence[ShardHeader]) -> None:
+    """Refuse shards of different tasks; a shard that does not know a fact agrees with any."""
+    facts: dict[str, Callable[[ShardMeta], object]] = {
+        "env_id": lambda meta: meta.env_id,
+        "control_timestep": lambda meta: meta.control_timestep,
+        "action_repeat": lambda meta: meta.action_repeat,
+        "action_low": lambda meta: meta.action_low.tolist(),
+        "action_high": lambda meta: meta.action_high.tolist(),
+    }
+    for name, fact in facts.items():
+        known = [(header.path, fact(header.meta)) for header in headers if fact(header.meta)]
+        for path, found in known[1:]:
+            first_path, expected = known[0]
+            if found != expected:
+                raise disagreement(name, path, found, first_path, expected)
+
+
+def disagreement(
+    name: str, path: Path, found: object, first_path: Path, expected: object
+) -> LawmError:
+    """The error for a shard that does not fit the first one."""
+    return LawmError(
+        f"{path} has {name} {found}, but {first_path} has {expected}; the shards of one data set "
+        "must agree. Train on one of them, or import them alike."
+    )
+
+
+def _names(headers: Sequence[ShardHeader]) -> str:
+    return ", ".join(str(header.path) for header in headers if header.may_label)
+
+
+__all__ = [
+    "EpisodeSplit",
+    "ShardHeader",
+    "disagreement",
+    "find_shards",
+    "read_headers",
+    "split_episodes",
+]

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lawm.data_modules.import_numpy import import_numpy
+from lawm.data_modules.shard_reader import read_shard
+from lawm.errors import LawmError
+
+E, T, D, A = 3, 6, 17, 6  # the sizes of cheetah-run
+
+
+def arrays(**changes: Any) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    made = {
+        "obs": rng.normal(size=(E, T + 1, D)).astype(np.float32),
+        "act": rng.uniform(-1.0, 1.0, size=(E, T, A)).astype(np.float32),
+        "rew": rng.uniform(0.0, 2.0, size=(E, T)).astype(np.float32),
+    }
+    return {name: value for name, value in (made | changes).items() if value is not None}
+
+
+def archive(folder: Path, **changes: Any) -> Path:
+    path = folder / "source.npz"
+    np.savez(path, **arrays(**changes))
+    return path
+
+
+def test_every_number_comes_back(tmp_path: Path) -> None:
+    report = import_numpy(
+        archive(tmp_path), tmp_path / "x.h5", env_id="dm_control/cheetah-run", action_repeat=2
+    )
+    assert (report.num_episodes, report.num_transitions) == (E, E * T)
+    assert (report.num_with_action, report.num_with_reward) == (E, E)
+    shard, expected = read_shard(tmp_path / "x.h5", verify=True), arrays()
+    assert shard.action is not None and shard.reward is not None
+    np.testing.assert_array_equal(shard.obs["state"].reshape(E, T + 1, D), expected["obs"])
+    action = shard.action.reshape(E, T + 1, A)
+    np.testing.assert_array_equal(action[:, :T], expected["act"])
+    assert np.isnan(action[:, T]).all()
+    reward = shard.reward.reshape(E, T + 1)
+    np.testing.assert_array_equal(reward[:, :T], expected["rew"])
+    assert np.isnan(reward[:, T]).all()
+    np.testing.assert_array_equal(shard.truncated.nonzero()[0], [5, 12, 19])
+    np.testing.assert_allclose(shard.episodes.episode_return, expected["rew"].sum(1), rtol=1e-6)
+    assert shard.episodes.source_id == ["source/0", "source/1", "source/2"]
+
+
+def test_the_environment_gives_timestep_and_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    import_numpy(archive(tmp_path), path, env_id="dm_control/cheetah-run", action_repeat=2)
+    meta = read_shard(path).meta
+    assert (meta.env_id, meta.action_repeat) == ("dm_control/cheetah-run", 2)
+    assert meta.control_timestep == 0.01
+    assert meta.action_low.tolist() == [-1.0] * A
+    assert meta.provenance["command"].startswith(
+        "lawm data import --env dm_control/cheetah-run --action-repeat 2"
+    )
+
+
+def test_without_an_environment(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    import_numpy(archive(tmp_path), path, action_bounds=(-2.0, 3.0))
+    meta = read_shard(path).meta
+    assert (meta.env_id, meta.action_repeat, meta.control_timestep) == ("", 1, 0.0)
+    assert meta.action_low.tolist() == [-2.0] * A
+    assert meta.action_high.tolist() == [3.0] * A
+
+
+def test_observations_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    report = import_numpy(archive(tmp_path, act=None, rew=None), path)
+    assert (report.num_with_action, report.num_with_reward) == (0, 0)
+    shard = read_shard(path)
+    assert shard.action is None
+    assert shard.reward is None
+
+
+def test_episodes_of_nan_are_imported_without(tmp_path: Path) -> None:
+    act = arrays()["act"]
+    act[1] = np.nan
+    import_numpy(archive(tmp_path, act=act), tmp_path / "x.h5")
+    episodes = read_shard(tmp_path / "x.h5").episodes
+    assert episodes.has_action.tolist() == [True, False, True]
+    assert episodes.has_reward.all()
+
+
+FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "no obs": ({"obs": None}, {}, r"holds the arrays \['act', 'rew'\]; expected `obs`"),
+    "flat obs": ({"obs": np.ones((E, T + 1))}, {}, r"`obs` of .* shape \(3, 7\); expected numb"),
+    "text": ({"rew": np.full((E, T), "a")}, {}, "`rew` of .* has type <U1"),
+    "objects": ({"rew": np.full((E, T), None)}, {}, "cannot be read as a numpy archive: Object"),
+    "as many actions": (
+        {"act": np.zeros((E, T + 1, A))},
+        {},
+        r"`act` of .* has shape \(3, 7, 6\) beside `obs` .*; expected 3 episodes of 6 steps, one",
+    ),
+    "other episodes": ({"rew": np.zeros((E - 1, T))}, {}, r"`rew` of .* has shape \(2, 6\)"),
+    "partly NaN": (
+        {"act": np.where(np.arange(A) == 2, np.nan, np.zeros((E, T, A)))},
+        {},
+        r"Episode 0 \(source/0\) .* has actions that are NaN",
+    ),
+    "out of bounds": (
+        {"act": np.full((E, T, A), 1.5)},
+        {},
+        "`act` of .* reaches from 1.5 to 1.5, beyond the bounds -1 to 1. Give .*--action-bounds",
+    ),
+    "other environment": (
+        {},
+        {"env_id": "dm_control/walker-walk"},
+        "`obs` of .* has 17 dimensions, but dm_control/walker-walk has .*24",
+    ),
+    "other actions": (
+        {"act": np.zeros((E, T, 2))},
+        {"env_id": "dm_control/cheetah-run"},
+        "`act` of .* has 2 dimensions, but dm_control/cheetah-run has 6",
+    ),
+    "unknown environment": ({}, {"env_id": "dm_control/cheetah"}, "dm_control/cheetah-run"),
+    "repeat": ({}, {"action_repeat": 0}, "--action-repeat is 0; expected at least 1"),
+    "bounds": ({}, {"action_bounds": (1.0, -1.0)}, "beyond the bounds 1 to -1"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_fault_is_a_sentence_and_nothing_is_written(tmp_path: Path, case: str) -> None:
+    changes, options, message = FAULTS[case]
+    with pytest.raises(LawmError, match=message):
+        import_numpy(archive(tmp_path, **changes), tmp_path / "x.h5", **options)
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_a_missing_archive(tmp_path: Path) -> None:
+    with pytest.raises(LawmError, match=r"There is no file .*gone\.npz"):
+        import_numpy(tmp_path / "gone.npz", tmp_path / "x.h5")
+
+
+def test_a_truncated_archive(tmp_path: Path) -> None:
+    source = archive(tmp_path)
+    source.write_bytes(source.read_bytes()[:-100])
+    with pytest.raises(LawmError, match=r"is not a numpy archive .* or it is truncated"):
+        import_numpy(source, tmp_path / "x.h5")
+
+
+def test_an_existing_shard_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    path.write_text("precious")
+    with pytest.raises(LawmError, match="exists already"):
+        import_numpy(archive(tmp_path), path)
+    assert path.read_text() == "precious"
+    import_numpy(archive(tmp_path), path, overwrite=True)
+    assert read_shard(path).episodes.num_episodes == E

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from shard_factory import write_shard
+
+from lawm.data_modules.shard_reader import read_shard
+from lawm.data_modules.shard_writer import ShardWriter
+from lawm.errors import LawmError
+
+
+def writer(path: Path, **options: Any) -> ShardWriter:
+    return ShardWriter(path, action_low=[-1.0, -2.0], action_high=[1.0, 2.0], **options)
+
+
+def add(target: ShardWriter, length: int = 3, **changes: Any) -> None:
+    """An episode that is right but for what is given."""
+    episode = {
+        "obs": {"state": np.ones((length + 1, 4))},
+        "action": np.zeros((length, 2)),
+        "reward": np.ones(length),
+        "terminated": False,
+        "truncated": True,
+        "source_id": "made up",
+    }
+    target.add_episode(**(episode | changes))
+
+
+def test_every_number_and_setting_comes_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "new folder" / "full.h5"
+    state = rng.normal(size=(6, 4)).astype(np.float32)
+    camera = rng.integers(0, 256, size=(6, 5, 7, 3)).astype(np.uint8)
+    action = rng.uniform(-1, 1, size=(5, 2)).astype(np.float32)
+    reward = rng.normal(size=5).astype(np.float32)
+    physics = rng.normal(size=(6, 9))
+    with writer(
+        path,
+        env_id="dm_control/cheetah-run",
+        action_repeat=2,
+        control_timestep=0.01,
+        provenance={"command": "by hand"},
+    ) as target:
+        target.add_episode(
+            {"state": state, "camera": camera},
+            action,
+            reward,
+            terminated=True,
+            truncated=False,
+            source_id="Läufer/0",
+            physics=physics,
+        )
+        target.provenance["more"] = 1
+    shard = read_shard(path, verify=True)
+    assert list(shard.obs) == ["camera", "state"]
+    np.testing.assert_array_equal(shard.obs["state"], state)
+    np.testing.assert_array_equal(shard.obs["camera"], camera)
+    np.testing.assert_array_equal(shard.action, np.vstack([action, [[np.nan, np.nan]]]))
+    np.testing.assert_array_equal(shard.reward, np.append(reward, np.nan))
+    np.testing.assert_array_equal(shard.physics, physics)
+    np.testing.assert_array_equal(shard.terminated, [False, False, False, False, True, False])
+    assert not shard.truncated.any()
+    assert shard.episodes.source_id == ["Läufer/0"]
+    assert shard.episodes.episode_return[0] == pytest.approx(reward.sum())
+    assert shard.meta.env_id == "dm_control/cheetah-run"
+    assert (shard.meta.action_repeat, shard.meta.control_timestep) == (2, 0.01)
+    assert shard.meta.action_low.tolist() == [-1.0, -2.0]
+    assert shard.meta.action_high.tolist() == [1.0, 2.0]
+    assert shard.meta.provenance == {"command": "by hand", "more": 1}
+
+
+def test_what_no_episode_has_is_left_out(tmp_path: Path) -> None:
+    path = write_shard(tmp_path / "free.h5", lengths=[3, 2], has_action=False, has_reward=False)
+    shard = read_shard(path)
+    assert shard.action is None
+    assert shard.reward is None
+    assert shard.physics is None
+    assert np.isnan(shard.episodes.episode_return).all()
+
+
+def test_states_lie_contiguous_and_the_rest_in_chunks(tmp_path: Path) -> None:
+    path = write_shard(tmp_path / "image.h5", lengths=[30, 30], image=True)
+    with h5py.File(path) as file:
+        assert file["obs/state"].chunks is None
+        assert file["action"].chunks is None
+        assert file["obs/camera"].chunks == (10, 8, 8, 3)
+        assert file["terminated"].compression == "gzip"
+
+
+def test_an_existing_file_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "kept.h5"
+    path.write_text("precious")
+    with pytest.raises(LawmError, match=r"kept\.h5 exists already and is left as it is"):
+        writer(path).__enter__()
+    assert path.read_text() == "precious"
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "kept.h5"
+    with pytest.raises(LawmError, match="exists already"), writer(path) as target:
+        add(target)
+        path.write_text("precious")
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_overwrite_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "old.h5"
+    path.write_text("old")
+    with writer(path, overwrite=True) as target:
+        add(target)
+    assert read_shard(path).episodes.num_episodes == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_exception_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), writer(tmp_path / "none.h5") as target:
+        add(target)
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_leaves_nothing_and_spares_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "old.h5"
+    path.write_text("old")
+
+    def full_disk(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with (
+        pytest.raises(LawmError, match=r"could not be written: .*No space left"),
+        writer(path, overwrite=True) as target,
+    ):
+        add(target)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_killed_write_leaves_no_shard(tmp_path: Path) -> None:
+    path = tmp_path / "killed.h5"
+    code = f"""
+import os, signal
+import numpy as np
+from lawm.data_modules import shard_writer
+def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
+shard_writer._write_index = kill
+with shard_writer.ShardWriter({str(path)!r}, action_low=[-1.0], action_high=[1.0]) as writer:
+    writer.add_episode({{"state": np.ones((3, 2))}}, np.zeros((2, 1)), np.ones(2),
+                       terminated=False, truncated=True, source_id="")
+"""
+    killed = subprocess.run([sys.executable, "-c", code])
+    assert killed.returncode == -signal.SIGKILL
+    assert not path.exists()
+    assert [left.name.startswith("killed.h5.tmp-") for left in tmp_path.iterdir()] == [True]
+
+
+def test_no_episode(tmp_path: Path) -> None:
+    with (
+        pytest.raises(LawmError, match=r"empty\.h5 was not written: there is no whole episode"),
+        writer(tmp_path / "empty.h5"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LawmError, match=r"The folder .* cannot be made"):
+        writer(tmp_path / "file" / "x.h5").__enter__()
+
+
+def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(LawmError, match="cannot be written: no permission in the folder"):
+        writer(tmp_path / "x.h5").__enter__()
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [([-1.0], [1.0, 1.0]), ([[-1.0]], [[1.0]]), ([1.0], [1.0]), ([-np.inf], [1.0])],
+)
+def test_bounds_that_are_none(tmp_path: Path, low: object, high: object) -> None:
+    with pytest.raises(LawmError, match=r"The action bounds for .* expected two lists of finite"):
+        ShardWriter(tmp_path / "x.h5", action_low=low, action_high=high)  # type: ignore[arg-type]
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "no observations": ({"obs": {}}, "has observations of {} rows; expected one key or more"),
+    "one row": ({"obs": {"state": np.ones((1, 4))}}, "has observations of {'state': 1} rows"),
+    "unequal keys": (
+        {"obs": {"state": np.ones((4, 4)), "camera": np.zeros((3, 8, 8, 3), np.uint8)}},
+        "has observations of {'camera': 3, 'state': 4} rows",
+    ),
+    "a path as key": ({"obs": {"a/b": np.ones((4, 4))}}, "has an observation named 'a/b'"),
+    "whole numbers": (
+        {"obs": {"state": np.ones((4, 4), np.int64)}},
+        r"has observations 'state' of type int64 and shape \(4, 4\); expected floats",
+    ),
+    "flat image": (
+        {"obs": {"camera": np.zeros((4, 8, 8), np.uint8)}},
+        r"has observations 'camera' of type uint8 and shape \(4, 8, 8\)",
+    ),
+    "NaN observation": (
+        {"obs": {"state": np.full((4, 4), np.nan)}},
+        r"Episode 0 \(made up\) for .* has observations 'state' that are NaN.* in 4 rows",
+    ),
+    "beyond float32": (
+        {"obs": {"state": np.full((4, 4), 1e300)}},
+        "has observations 'state' that are NaN, infinite or beyond float32 in 4 rows",
+    ),
+    "as many actions as observations": (
+        {"action": np.zeros((4, 2))},
+        r"has actions of type float64 and shape \(4, 2\); expected numbers of shape \(3, 2\), with",
+    ),
+    "other action width": (
+        {"action": np.zeros((3, 1))},
+        r"has actions of .* shape \(3, 1\); expected numbers of shape \(3, 2\)",
+    ),
+    "NaN action": (
+        {"action": np.array([[0.0, 0.0], [0.0, np.nan], [0.0, 0.0]])},
+        "has actions that are NaN, .* in 1 rows, the first of them row 1",
+    ),
+    "column of rewards": (
+        {"reward": np.ones((3, 1))},
+        r"has rewards of .* shape \(3, 1\); expected numbers of shape \(3,\)",
+    ),
+    "text": ({"reward": np.array(["a", "b", "c"])}, "has rewards of type <U1"),
+    "physics": ({"physics": np.ones((3, 5))}, r"has physics of .* shape \(3, 5\)"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_episode_is_refused_at_once(tmp_path: Path, case: str) -> None:
+    changes, message = WRONG[case]
+    with pytest.raises(LawmError, match=message), writer(tmp_path / "x.h5") as target:
+        add(target, **changes)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"obs": {"state": np.ones((4, 5))}},
+        {"obs": {"position": np.ones((4, 4))}},
+        {"physics": np.ones((4, 5))},
+    ],
+    ids=["size", "key", "physics"],
+)
+def test_an_episode_of_another_kind(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with (
+        pytest.raises(LawmError, match=r"Episode 1 .*A shard holds one kind of episode"),
+        writer(tmp_path / "x.h5") as target,
+    ):
+        add(target)
+        add(target, **changes)
+
+
+def test_arrays_are_copied(tmp_path: Path) -> None:
+    state = np.ones((4, 4), np.float32)
+    with writer(tmp_path / "x.h5") as target:
+        add(target, obs={"state": state})
+        state[:] = 7.0
+    np.testing.assert_array_equal(read_shard(tmp_path / "x.h5").obs["state"], 1.0)

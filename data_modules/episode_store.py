@@ -122,15 +122,16 @@ class EpisodeStore:
             length=length,
         )
 
-    def observation_specs(self) -> dict[str, ObservationSpec]:
-        """Shape of each observation; for states mean and deviation over the training episodes."""
+    def observation_specs(self, episodes: range) -> dict[str, ObservationSpec]:
+        """Shape of each observation; for states mean and deviation over ``episodes``."""
+        rows = slice(self.offset[episodes.start], self.offset[episodes.stop])
         specs: dict[str, ObservationSpec] = {}
         for key, values in self.obs.items():
             shape = tuple(values.shape[1:])
             if values.dtype == torch.uint8:
                 specs[key] = ObservationSpec(shape=shape, kind="image")
                 continue
-            mean, std = _mean_and_std(values.numpy()[self.offset[self.num_held_out] :])
+            mean, std = _mean_and_std(values.numpy()[rows])
             specs[key] = ObservationSpec(
                 shape=shape,
                 kind="state",

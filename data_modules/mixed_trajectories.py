@@ -48,8 +48,8 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             of the episodes with actions that are not held out.
         label_seed: Which episodes carry labels. With one seed a smaller budget is part of a
             larger one.
-        labelled_ratio: Share of labelled windows in a batch, in (0, 1]; 1 trains on labelled
-            windows alone. Without action-free episodes every window is labelled.
+        labelled_ratio: Share of labelled windows in a batch, in (0, 1]. At 1 the action-free
+            episodes are not used for anything; without any, every window is labelled.
         batch_size: Windows in a batch of one process.
         window: Transitions in a window, which has one observation more.
         held_out: Episodes with actions that training never sees, to measure on: "5%",
@@ -134,7 +134,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         metas = [header.meta for header in self._headers]  # they agree, or do not know
         bounds = next(meta for meta in metas if meta.action_dim > 0)
         return DataSpec(
-            observations=store.observation_specs(),
+            observations=store.observation_specs(self._training_episodes()),
             action_low=tuple(bounds.action_low.tolist()),
             action_high=tuple(bounds.action_high.tolist()),
             env_id=max(meta.env_id for meta in metas),
@@ -200,12 +200,11 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         return batch.to(device)
 
     def episodes(self, chunk: int = 64) -> Iterator[EpisodeBatch]:
-        """All training episodes, ``chunk`` at a time, the labelled ones first."""
+        """The episodes that are trained on, ``chunk`` at a time, the labelled ones first."""
         assert chunk > 0, chunk
-        store = self.store
-        first, end = store.labelled.start, store.free.stop
-        for start in range(first, end, chunk):
-            yield store.episode_batch(range(start, min(start + chunk, end)))
+        training = self._training_episodes()
+        for start in range(training.start, training.stop, chunk):
+            yield self.store.episode_batch(range(start, min(start + chunk, training.stop)))
 
     def held_out_episodes(self) -> EpisodeBatch:
         """The held-out episodes with all labels, for measuring only; E is 0 if there are none."""
@@ -232,8 +231,14 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             "memory (MB)": round(size / 1e6, 1),
         }
 
+    def _training_episodes(self) -> range:
+        """Numbers in the store; without the action-free ones where no batch contains them."""
+        store = self.store
+        last = store.labelled if self.labelled_ratio == 1.0 else store.free
+        return range(store.labelled.start, last.stop)
+
     def _training_returns(self) -> NDArray[np.float64]:
-        """Returns of all training episodes that have rewards on disk, hidden or not."""
+        """Returns of all episodes but the held-out that have rewards on disk, hidden or not."""
         returns = np.concatenate([header.episodes.episode_return for header in self._headers])
         training: NDArray[np.float64] = returns[np.r_[self._split.labelled, self._split.free]]
         return training[np.isfinite(training)]

@@ -80,7 +80,7 @@ def test_actions_are_scaled_to_the_bounds(tmp_path):
 
 
 def test_statistics_are_of_the_training_episodes(store):
-    specs = store.observation_specs()
+    specs = store.observation_specs(range(store.labelled.start, store.free.stop))
     values = np.concatenate([store.obs["state"][7:, 0].double().numpy()])
     assert specs["state"].kind == "state"
     assert specs["state"].shape == (3,)
@@ -104,7 +104,10 @@ def test_deviation_has_a_floor(tmp_path):
     nothing = np.array([], np.int64)
     split = EpisodeSplit(held_out=nothing, labelled=np.array([0]), free=nothing)
     store = load_store(read_headers([path], []), split, rewards_on_action_free=False)
-    assert store.observation_specs()["state"].std == (1e-3, 1e-3)
+    assert store.observation_specs(range(store.labelled.start, store.free.stop))["state"].std == (
+        1e-3,
+        1e-3,
+    )
 
 
 def test_episode_batch_pads_at_the_end(store):

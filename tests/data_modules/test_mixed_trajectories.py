@@ -229,7 +229,7 @@ def test_action_free_shards_never_give_labels(tmp_path):
 def test_labelled_only(counters):
     data = make_data(counters, labelled_ratio=1.0)
     assert all(batch.num_labelled == batch.num_rows == 8 for batch in draw(data, 3))
-    assert len(training_episodes(data)[1]) == 13  # still there as start states of stage 2
+    assert training_episodes(data)[1] == []
 
 
 def test_all_labels_without_action_free_episodes(counters, caplog):
@@ -288,3 +288,16 @@ def test_short_episodes_are_counted(tmp_path):
     with pytest.warns(UserWarning, match=r"2 of 6 episodes are shorter than data\.window = 4"):
         data.setup()
     assert {e for batch in draw(data, 50) for e in episodes_in(batch)} == {1, 2, 4, 5}
+
+
+def test_labelled_only_uses_the_action_free_episodes_for_nothing(tmp_path):
+    shard = write_shard(tmp_path / "a.h5", lengths=[20] * 10)
+    settings = {"labels": "3 episodes", "held_out": "none", "window": 8, "batch_size": 4}
+    mixed = MixedTrajectoryDataModule([str(shard)], **settings)
+    alone = MixedTrajectoryDataModule([str(shard)], labelled_ratio=1.0, **settings)
+    assert sum(len(chunk.length) for chunk in mixed.episodes()) == 10
+    assert sum(len(chunk.length) for chunk in alone.episodes()) == 3
+    labelled = torch.cat([chunk.obs["state"].flatten() for chunk in alone.episodes()])
+    assert alone.spec.observations["state"].mean[0] == pytest.approx(labelled.mean().item())
+    assert alone.spec.observations != mixed.spec.observations
+    assert alone.spec.return_mean == mixed.spec.return_mean  # the same yardstick for both

@@ -2,73 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
-import os
 import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 
+from lawm.callbacks.evaluation_point import EvaluationPoint, PredictsReturn, write_csv
 from lawm.evaluation import EvaluationResult, Evaluator
 
+IMAGINED_VALUE = "evaluation/imagined_value"
+DISCOUNTED_RETURN = "evaluation/discounted_return"
+
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EvaluationPoint:
-    """One evaluation of a run, or the reason why there is none."""
-
-    step: int  # the trainer's global step
-    final: bool  # at the end of training
-    result: EvaluationResult | None  # None where the simulator failed
-    seconds: float  # wall clock
-    error: str = ""
-
-    @property
-    def mean(self) -> float:
-        """Mean return; NaN where the evaluation failed."""
-        return self.result.mean if self.result else math.nan
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, lists and words, fit for a checkpoint; :meth:`from_dict` restores it."""
-        result = self.result
-        return {
-            "step": self.step,
-            "final": self.final,
-            "returns": list(result.returns) if result else [],
-            "lengths": list(result.lengths) if result else [],
-            "seeds": list(result.seeds) if result else [],
-            "seconds": self.seconds,
-            "error": self.error,
-        }
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> EvaluationPoint:
-        """Inverse of :meth:`to_dict`."""
-        result = None
-        if not values["error"]:
-            result = EvaluationResult(
-                returns=tuple(values["returns"]),
-                lengths=tuple(values["lengths"]),
-                seeds=tuple(values["seeds"]),
-                seconds=values["seconds"],
-            )
-        return cls(
-            step=values["step"],
-            final=values["final"],
-            result=result,
-            seconds=values["seconds"],
-            error=values["error"],
-        )
 
 
 class EvaluationCallback(pl.Callback):
@@ -80,7 +34,10 @@ class EvaluationCallback(pl.Callback):
     be set up stops the run before its first step. Under DDP rank 0 evaluates, the others wait.
 
     Logs ``evaluation/return_mean``, ``_std``, ``_min``, ``_max`` and ``_normalised`` (0 is the
-    mean episode of the data, 1 its best).
+    mean episode of the data, 1 its best). Of a module that :class:`PredictsReturn` also
+    ``evaluation/discounted_return``, the true one, beside ``evaluation/imagined_value``, what the
+    critic promised at the first observations; both are means over the episodes. A value far above
+    the return means that the policy exploits the world model.
 
     Attributes:
         results: All evaluations so far, those before a resume included, oldest first.
@@ -151,6 +108,8 @@ class EvaluationCallback(pl.Callback):
         """Count the steps to the next evaluation from where training starts or resumes."""
         self._last_step = trainer.global_step
         self.final = None  # a restored one was at the end of a shorter training
+        if trainer.is_global_zero and isinstance(pl_module, PredictsReturn):
+            _lay_out_chart(trainer)
 
     def on_train_batch_end(
         self,
@@ -195,7 +154,7 @@ class EvaluationCallback(pl.Callback):
             is_best = self._add(point)
             self._log_metrics(trainer, point)
             if self._csv_path:
-                _write_csv(self._csv_path, self.results, self._data_returns)
+                write_csv(self._csv_path, self.results, self._data_returns)
         # The other ranks wait here. Saving is a collective call: all must know of it.
         is_best = trainer.strategy.broadcast(is_best)
         if is_best and self._best_checkpoint_path:
@@ -204,7 +163,7 @@ class EvaluationCallback(pl.Callback):
     def _measure(self, step: int, pl_module: pl.LightningModule, final: bool) -> EvaluationPoint:
         assert self._evaluator is not None
         began = time.perf_counter()
-        result, error = None, ""
+        result, error, values = None, "", {}
         try:
             with _left_untouched(pl_module), torch.no_grad():
                 torch.manual_seed(self._seed)
@@ -212,6 +171,7 @@ class EvaluationCallback(pl.Callback):
                 agent = pl_module.agent()  # type: ignore[operator]  # see the class docstring
                 episodes = self._final_episodes if final else self._episodes
                 result = self._evaluator.run(agent, episodes, self._seed)
+                values = _values(pl_module, result)
         except Exception as exception:  # simulators raise anything
             error = f"{type(exception).__name__}: {exception}"
             _log.warning(
@@ -221,7 +181,8 @@ class EvaluationCallback(pl.Callback):
                 error,
                 exc_info=exception,
             )
-        return EvaluationPoint(step, final, result, time.perf_counter() - began, error)
+        seconds = time.perf_counter() - began
+        return EvaluationPoint(step, final, result, seconds, error, **values)
 
     def _add(self, point: EvaluationPoint) -> bool:
         """Whether it is the best so far."""
@@ -243,9 +204,33 @@ class EvaluationCallback(pl.Callback):
             "evaluation/return_max": point.result.max,
             "evaluation/return_normalised": point.result.normalised(*self._data_returns),
         }
+        if point.imagined_value is not None and point.discounted_return is not None:
+            metrics[IMAGINED_VALUE] = point.imagined_value
+            metrics[DISCOUNTED_RETURN] = point.discounted_return
         known = {name: value for name, value in metrics.items() if not math.isnan(value)}
         for logger in trainer.loggers:
             logger.log_metrics(known, point.step)
+
+
+def _lay_out_chart(trainer: pl.Trainer) -> None:
+    """Draw the value and the return as two lines of one chart, under TensorBoard's custom tab."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_custom_scalars_multilinechart(
+                [IMAGINED_VALUE, DISCOUNTED_RETURN],
+                category="evaluation",
+                title="imagined value beside true discounted return",
+            )
+
+
+def _values(module: pl.LightningModule, result: EvaluationResult) -> dict[str, float]:
+    """What the critic promised at the start and what came of it, means over the episodes."""
+    if not isinstance(module, PredictsReturn):
+        return {}
+    return {
+        "imagined_value": float(module.start_value(result.first_obs).mean()),
+        "discounted_return": float(result.discounted_returns(module.gamma).mean()),
+    }
 
 
 @contextmanager
@@ -264,32 +249,4 @@ def _left_untouched(module: pl.LightningModule) -> Iterator[None]:
                 submodule.training = training
 
 
-def _write_csv(
-    path: Path, points: list[EvaluationPoint], data_returns: tuple[float, float]
-) -> None:
-    """Replace the file as a whole, so that a resumed run has no rows of steps it takes back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    with partial.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["step", "final", "mean", "std", "normalised", "returns", "seconds", "error"]
-        )
-        for point in points:
-            result = point.result
-            writer.writerow(
-                [
-                    point.step,
-                    int(point.final),
-                    f"{result.mean:.6g}" if result else "",
-                    f"{result.std:.6g}" if result else "",
-                    f"{result.normalised(*data_returns):.6g}" if result else "",
-                    " ".join(f"{value:.6g}" for value in result.returns) if result else "",
-                    f"{point.seconds:.3f}",
-                    point.error,
-                ]
-            )
-    partial.replace(path)
-
-
-__all__ = ["EvaluationCallback", "EvaluationPoint"]
+__all__ = ["EvaluationCallback"]

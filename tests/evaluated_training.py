@@ -37,6 +37,16 @@ class PolicyModule(pl.LightningModule):
         return self.agents[-1]
 
 
+class ValuedPolicyModule(PolicyModule):
+    """Its critic promises 40, and 2 more for each episode before; noise, as a careless one does."""
+
+    gamma = 0.9
+
+    def start_value(self, obs):
+        torch.rand(1)
+        return 40.0 + 2.0 * np.arange(len(obs["state"]))
+
+
 class RandomisedAgent:
     def __init__(self, module):
         assert not any(submodule.training for submodule in module.modules())

@@ -73,6 +73,20 @@ def test_returns_lengths_and_seeds_by_hand():
     assert result.returns == pytest.approx((20.06, 30.10, 42.15, 24.03))
 
 
+def test_rewards_and_first_observations_of_each_episode():
+    result = evaluate(SeedAndTimeAgent(), "toy/count", 2, episodes=4, seed=5, max_parallel=3)
+    assert [len(rewards) for rewards in result.rewards] == list(result.lengths)
+    assert result.rewards[3] == pytest.approx([8.0, 8.01, 8.02])
+    assert result.first_obs["state"].tolist() == [[5, 0], [6, 0], [7, 0], [8, 0]]
+
+
+def test_discounted_returns_by_hand():
+    rewards = (np.array([1.0, 2.0, 4.0]), np.array([8.0]))
+    result = EvaluationResult((7.0, 8.0), (3, 1), (0, 1), rewards=rewards)
+    assert result.discounted_returns(0.5).tolist() == [1.0 + 1.0 + 1.0, 8.0]
+    assert result.discounted_returns(1.0).tolist() == list(result.returns)
+
+
 def test_agent_is_called_once_a_step_on_a_batch_of_fixed_size():
     agent = SeedAndTimeAgent()
     evaluate(agent, "toy/count", 2, episodes=5, seed=0, max_parallel=3)
@@ -154,7 +168,7 @@ def test_one_episode_has_no_spread():
     assert math.isnan(result.stderr)
 
 
-def test_to_dict_is_json_and_leaves_the_videos_out():
+def test_to_dict_is_json_and_leaves_the_arrays_out():
     result = evaluate(SeedAndTimeAgent(), "toy/count", 2, episodes=2, recording=Recording(1, 2, 2))
     values = json.loads(json.dumps(result.to_dict()))
     assert set(values) == {

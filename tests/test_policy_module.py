@@ -74,6 +74,28 @@ def test_checkpoints_leave_the_world_model_out_and_restore_the_rest():
         assert mine.equal(theirs)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_start_value_is_the_critics_at_the_first_filtered_state(variant):
+    module = make_module(variant=variant).eval()
+    torch.nn.init.normal_(module.critic.output.weight)
+    obs = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    value = module.start_value({"state": obs.numpy()})
+    model = module.world_model
+    first = model.filter_step(torch.zeros(3, model.rssm.deter), model.encoder({"state": obs}))
+    expected = module.value(module.critic, first.features).detach().numpy()
+    assert value.shape == (3,)
+    assert value.std() > 0.0
+    assert value == pytest.approx(expected)
+
+
+def test_the_critics_value_is_in_units_of_return():
+    """A network that predicts 1 everywhere promises one unit of reward at each step for ever."""
+    module = make_module(gamma=0.98).eval()
+    torch.nn.init.ones_(module.critic.output.bias)
+    value = module.start_value({"state": torch.zeros(2, 5).numpy()})
+    assert value == pytest.approx([50.0, 50.0], rel=1e-5)
+
+
 def test_imagination_follows_the_model_step_by_step():
     module = make_module()
     state = starts(module)

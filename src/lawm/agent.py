@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lawm.errors import LawmError
 from lawm.imagination import LatentPolicy, choose
+from lawm.rssm import ModelState
 from lawm.support_constraint import SupportConstraint
 from lawm.world_model import WorldModel
 
@@ -56,10 +57,7 @@ class LatentActionAgent:
         Raises:
             LawmError: A key is missing or has another shape than in the data.
         """
-        batched, single = self._batched(obs)
-        num = next(iter(batched.values())).shape[0]
-        state = state or self.initial_state(num)
-        s = self.model.filter_step(state.h, self.model.encoder(batched))
+        s, single = self._filter(obs, state)
         u, action, _ = choose(
             self.model, self.policy, self.constraint, s.features, stochastic=False
         )
@@ -68,6 +66,25 @@ class LatentActionAgent:
         in_units = self._low + (scaled + 1.0) * 0.5 * (self._high - self._low)
         out = in_units.astype(np.float32)
         return (out[0] if single else out), AgentState(h)
+
+    @torch.inference_mode()
+    def first_state(self, obs: dict[str, NDArray[np.generic]]) -> ModelState:
+        """The filtered state at the first observations of n episodes; ``obs`` as for :meth:`act`.
+
+        Raises:
+            LawmError: A key is missing or has another shape than in the data.
+        """
+        state, _ = self._filter(obs, None)
+        return state
+
+    def _filter(
+        self, obs: dict[str, NDArray[np.generic]], state: AgentState | None
+    ) -> tuple[ModelState, bool]:
+        """The posterior state, and whether the observation had no batch dimension."""
+        batched, single = self._batched(obs)
+        num = next(iter(batched.values())).shape[0]
+        state = state or self.initial_state(num)
+        return self.model.filter_step(state.h, self.model.encoder(batched)), single
 
     def _batched(self, obs: dict[str, NDArray[np.generic]]) -> tuple[dict[str, Tensor], bool]:
         """Tensors with a batch dimension, and whether there was none before."""

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lawm.agent import LatentActionAgent
@@ -31,7 +33,7 @@ class ConstraintConfig:
     """
 
     kind: ConstraintName = "box"
-    epsilon: float = 0.5
+    epsilon: float = 1.0
 
 
 class LatentPolicyModule(pl.LightningModule):
@@ -176,9 +178,13 @@ class LatentPolicyModule(pl.LightningModule):
             self.target_rate,
         )
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
-        """After the optimiser's step."""
-        del outputs, batch, batch_idx
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """The optimiser's step and the target's; a checkpoint of this step holds both.
+
+        Lightning calls callbacks' ``on_train_batch_end`` before the module's, so a checkpoint
+        callback would save the step without the target's move if it happened there.
+        """
+        super().optimizer_step(*args, **kwargs)
         self.update_target()
 
     def train(self, mode: bool = True) -> LatentPolicyModule:
@@ -221,6 +227,23 @@ class LatentPolicyModule(pl.LightningModule):
     def agent(self) -> LatentActionAgent:
         """The policy as it is now, sharing weights, for evaluation in an environment."""
         return LatentActionAgent(self.world_model, self.policy, self.constraint)
+
+    @torch.inference_mode()
+    def start_value(self, obs: dict[str, NDArray[np.generic]]) -> NDArray[np.float32]:
+        """The critic's v at the first filtered state of n episodes.
+
+        To be compared with the true discounted return from there, see
+        :meth:`lawm.evaluation.EvaluationResult.discounted_returns`.
+
+        Args:
+            obs: First observations by key, each ``(n, *shape)``, in the environment's units.
+
+        Returns:
+            ``(n,)``, in units of return.
+        """
+        features = self.agent().first_state(obs).features
+        value: NDArray[np.float32] = self.value(self.critic, features).cpu().numpy()
+        return value
 
 
 __all__ = ["ConstraintConfig", "LatentPolicyModule"]

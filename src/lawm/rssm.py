@@ -32,9 +32,12 @@ class ModelState:
         """``[h, z]``, what the heads read: (..., D + Z)."""
         return torch.cat([self.h, self.z], dim=-1)
 
-    def detach(self) -> ModelState:
-        """The same numbers without their history."""
-        return ModelState(self.h.detach(), self.z.detach())
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ModelState:
+        """The same state on another device; what Lightning calls on a batch."""
+        return ModelState(
+            self.h.to(device, non_blocking=non_blocking),
+            self.z.to(device, non_blocking=non_blocking),
+        )
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@ import csv
 import math
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
-from evaluated_training import PolicyModule, fit, make_callback
+from evaluated_training import PolicyModule, ValuedPolicyModule, fit, make_callback
 from lightning.pytorch.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -81,6 +82,43 @@ def test_figures_reach_the_loggers(tmp_path):
         assert scalars[-1].value == pytest.approx(expected)
     rows = read_csv(tmp_path / "csv" / "metrics.csv")
     assert float(rows[-1]["evaluation/return_mean"]) == pytest.approx(result.mean)
+
+
+def test_imagined_value_beside_true_return(tmp_path):
+    callback = make_callback(csv_path=tmp_path / "evaluation.csv")
+    logger = pl.loggers.TensorBoardLogger(tmp_path, name="", version="tb")
+    fit(callback, max_steps=8, module=ValuedPolicyModule(), logger=logger)
+    events = EventAccumulator(str(tmp_path / "tb"))
+    events.Reload()
+    value = [scalar.value for scalar in events.Scalars("evaluation/imagined_value")]
+    assert value == [41.0, 42.0]  # means over two and three episodes
+    returns = [scalar.value for scalar in events.Scalars("evaluation/discounted_return")]
+    for point, logged in zip(callback.results, returns, strict=True):
+        discount = 0.9 ** np.arange(20)
+        expected = np.mean([discount @ rewards for rewards in point.result.rewards])
+        assert logged == pytest.approx(expected)
+    rows = read_csv(tmp_path / "evaluation.csv")
+    assert [row["imagined_value"] for row in rows] == ["41", "42"]
+    assert [float(row["discounted_return"]) for row in rows] == pytest.approx(returns, rel=1e-5)
+    restored = make_callback()
+    restored.load_state_dict(callback.state_dict())
+    assert restored.results == callback.results
+
+    layout = events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    assert b"evaluation/imagined_value" in layout
+    assert b"evaluation/discounted_return" in layout
+
+
+def test_without_a_critic_there_is_no_imagined_value(tmp_path):
+    callback = make_callback(csv_path=tmp_path / "evaluation.csv")
+    logger = pl.loggers.TensorBoardLogger(tmp_path, name="", version="tb")
+    fit(callback, max_steps=2, logger=logger)
+    events = EventAccumulator(str(tmp_path / "tb"))
+    events.Reload()
+    assert not {"evaluation/imagined_value", "custom_scalars__config__"} & {
+        tag for tags in events.Tags().values() if isinstance(tags, list) for tag in tags
+    }
+    assert read_csv(tmp_path / "evaluation.csv")[0]["imagined_value"] == ""
 
 
 def test_csv_holds_every_return(tmp_path):

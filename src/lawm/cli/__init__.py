@@ -1,0 +1,78 @@
+"""The command line: `lawm fit`, `lawm evaluate` and `lawm data`.
+
+Nothing heavy is imported before a command needs it: `lawm --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from lawm import __version__
+from lawm.errors import LawmError
+
+INTERRUPTED = 130  # 128 + SIGINT, what a shell expects
+USER_ERROR = 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The arguments; None takes those of the process.
+
+    Returns:
+        The exit code: 0, 2 after a mistake in the arguments or files, 130 after Ctrl-C, 143 after
+        SIGTERM.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(arguments)
+    except LawmError as error:
+        print(f"lawm: error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("lawm: interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except SystemExit as stop:  # argparse ends so after --help and on its own errors
+        return stop.code if isinstance(stop.code, int) else 0
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["fit"]:  # has a parser of its own, which needs torch
+        from lawm.cli.fit_command import run_fit
+
+        return run_fit(arguments[1:])
+    args = _parser().parse_args(arguments)
+    if args.command == "evaluate":
+        from lawm.cli.evaluate_command import run_evaluate
+
+        return run_evaluate(args)
+    if args.command == "data":
+        from lawm.cli.data_commands import run_data
+
+        return run_data(args)
+    _parser().print_help()
+    return 0 if not arguments else USER_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    from lawm.cli.data_commands import add_data_parser
+    from lawm.cli.evaluate_arguments import add_evaluate_parser
+
+    parser = argparse.ArgumentParser(
+        prog="lawm",
+        description="Latent-action world models: learn to control from few action labels.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"lawm {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser(
+        "fit", help="train world model and policy: lawm fit --config conf/cheetah.yaml"
+    )
+    add_evaluate_parser(commands)
+    add_data_parser(commands)
+    return parser
+
+
+__all__ = ["main"]

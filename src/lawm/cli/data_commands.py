@@ -1,0 +1,169 @@
+"""`lawm data`: collect, import and look at trajectory shards.
+
+What is heavy is imported by the command that needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+COLLECT_EPILOG = """\
+examples:
+  lawm data collect --env dm_control/cheetah-run --steps 50000 random.h5
+  lawm data collect --env dm_control/cheetah-run --policy sac --steps 80000 replay.h5
+  lawm data collect --env dm_control/walker-walk --policy sac --steps 100000 \\
+      --keep rollouts --checkpoint-every 20000 --rollout-episodes 10 rollouts.h5
+
+Ctrl-C writes the whole episodes gathered so far. SAC needs `pip install 'lawm[collect]'`.
+"""
+
+
+def add_data_parser(subparsers: Subparsers) -> None:
+    """Add `data` and its commands to the parser of `lawm`."""
+    data = subparsers.add_parser(
+        "data", help="collect, import and look at trajectories", allow_abbrev=False
+    )
+    commands = data.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
+    _add_collect(commands)
+    _add_import(commands)
+    _add_info(commands)
+
+
+def run_data(args: argparse.Namespace) -> int:
+    """Run the command that :func:`add_data_parser` parsed.
+
+    Raises:
+        LawmError: The user's mistake, in sentences.
+    """
+    run = {"collect": _run_collect, "import": _run_import, "info": _run_info}
+    return run[args.data_command](args)
+
+
+def _add_collect(commands: Subparsers) -> None:
+    parser = commands.add_parser(
+        "collect",
+        allow_abbrev=False,
+        help="act in dm_control and keep the trajectories",
+        description="Collect real trajectories with a behaviour policy into a shard.",
+        epilog=COLLECT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("path", type=Path, metavar="SHARD.h5", help="the shard to write")
+    add("--env", required=True, metavar="ID", help="such as dm_control/cheetah-run")
+    add("--policy", choices=("random", "sac"), default="random", help="who acts (%(default)s)")
+    add("--steps", type=int, default=10_000, help="agent steps (%(default)s)")
+    add("--action-repeat", type=int, default=2, help="control steps per action (%(default)s)")
+    add("--seed", type=int, default=0, help="of starts, networks and sampling (%(default)s)")
+    add(
+        "--keep",
+        choices=("replay", "rollouts", "both"),
+        default="replay",
+        help="of sac: its whole replay as it learns, rollouts of checkpoints, both (%(default)s)",
+    )
+    add(
+        "--checkpoint-every",
+        type=int,
+        default=10_000,
+        metavar="STEPS",
+        help="agent steps from one rolled-out checkpoint to the next (%(default)s)",
+    )
+    add(
+        "--rollout-episodes",
+        type=int,
+        default=5,
+        metavar="NUM",
+        help="episodes of each checkpoint (%(default)s)",
+    )
+    add("--store-physics", action="store_true", help="keep simulator states, to render from")
+    add("--overwrite", action="store_true", help="replace an existing shard")
+
+
+def _add_import(commands: Subparsers) -> None:
+    parser = commands.add_parser(
+        "import",
+        allow_abbrev=False,
+        help="make a shard from a numpy archive",
+        description="Make a shard from a numpy archive: obs (E, T + 1, D), act (E, T, A) taken AT "
+        "obs[:, t], rew (E, T); act and rew may be missing.",
+    )
+    add = parser.add_argument
+    add("source", type=Path, metavar="SRC.npz", help="the archive")
+    add("path", type=Path, metavar="DST.h5", help="the shard to write")
+    add("--env", default="", metavar="ID", help="where it is from; gives timestep and bounds")
+    add("--action-repeat", type=int, default=1, help="control steps per action (%(default)s)")
+    add(
+        "--action-bounds",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="of every action dimension (the environment's, or -1 and 1 without --env)",
+    )
+    add("--overwrite", action="store_true", help="replace an existing shard")
+
+
+def _add_info(commands: Subparsers) -> None:
+    parser = commands.add_parser(
+        "info",
+        allow_abbrev=False,
+        help="show what shards hold",
+        description="Verify shards and show what they hold, with a histogram of the returns.",
+    )
+    parser.add_argument("paths", type=Path, nargs="+", metavar="SHARD.h5")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the histogram")
+
+
+def _run_collect(args: argparse.Namespace) -> int:
+    from lawm.data_modules.collect import CollectConfig, collect
+    from lawm.data_modules.shard_info import summarise_returns
+
+    options = {k: v for k, v in vars(args).items() if k in CollectConfig.__dataclass_fields__}
+    report = collect(CollectConfig(**options))
+    print(
+        f"{report.path}: {len(report.returns)} episodes, {report.num_steps} steps; returns: "
+        f"{summarise_returns(report.returns)}"
+    )
+    return 130 if report.interrupted else 0
+
+
+def _run_import(args: argparse.Namespace) -> int:
+    from lawm.data_modules.import_numpy import import_numpy
+
+    report = import_numpy(
+        args.source,
+        args.path,
+        env_id=args.env,
+        action_repeat=args.action_repeat,
+        action_bounds=tuple(args.action_bounds) if args.action_bounds else None,
+        overwrite=args.overwrite,
+    )
+    print(
+        f"{report.path}: {report.num_episodes} episodes, {report.num_transitions} transitions from "
+        f"{report.source}; {report.num_with_action} episodes with actions, "
+        f"{report.num_with_reward} with rewards"
+    )
+    return 0
+
+
+def _run_info(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from lawm.data_modules.shard_info import describe, plot_returns
+    from lawm.data_modules.shard_reader import read_shard
+
+    shards = [read_shard(path, verify=True) for path in args.paths]
+    console = Console()
+    for shard in shards:
+        console.print(describe(shard))
+    if args.plot is not None:
+        plot_returns(shards, args.plot)
+        console.print(f"Histogram written to {args.plot}.")
+    return 0
+
+
+__all__ = ["add_data_parser", "run_data"]

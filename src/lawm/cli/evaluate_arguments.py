@@ -1,0 +1,39 @@
+"""Options of `lawm evaluate`; light, so that `lawm --help` is fast."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_evaluate_parser(commands: Any) -> None:  # noqa: ANN401 (argparse's type is private)
+    """Add the `evaluate` command.
+
+    Args:
+        commands: What ``add_subparsers`` returned.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "evaluate",
+        help="measure a trained policy in its environment: lawm evaluate RUN",
+        description="Run a trained policy for whole episodes and print its return.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a `lawm fit`")
+    parser.add_argument("--episodes", type=int, default=10, help="how many (default 10)")
+    parser.add_argument(
+        "--seed", type=int, default=1000, help="episode i starts from SEED + i (default 1000)"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        choices=["last", "best"],
+        default="last",
+        help="the newest policy (default), or the best one along the run",
+    )
+    parser.add_argument("--env_id", help="environment; default the one that the data names")
+    parser.add_argument(
+        "--video", type=Path, metavar="FILE", help="film the first episode (.mp4 or .gif)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
+
+
+__all__ = ["add_evaluate_parser"]

@@ -1,0 +1,80 @@
+"""`lawm evaluate`: the return of a trained policy."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lawm.errors import LawmError
+from lawm.evaluation import EvaluationResult, Recording, evaluate
+from lawm.report import evaluation_numbers, return_text
+from lawm.run_folder import open_run_folder, write_atomically
+from lawm.saved_run import load
+from lawm.spec import DataSpec
+from lawm.video import check_video_path, write_video
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Args:
+        args: The options of :func:`lawm.cli.evaluate_arguments.add_evaluate_parser`.
+
+    Raises:
+        LawmError: No such run, no trained policy in it, no environment, or no such video format.
+    """
+    folder = open_run_folder(args.run)
+    if args.video is not None:
+        check_video_path(args.video)
+    agent = load(folder.path, checkpoint=args.checkpoint)
+    spec: DataSpec = agent.model.spec
+    env_id = args.env_id or spec.env_id
+    if not env_id:
+        raise LawmError(
+            f"the data of {args.run} names no environment; give one with --env_id, such as "
+            "--env_id dm_control/cheetah-run."
+        )
+    result = evaluate(
+        agent,
+        env_id,
+        spec.action_repeat,
+        episodes=args.episodes,
+        seed=args.seed,
+        recording=Recording() if args.video is not None else None,
+    )
+    numbers = {
+        "run": str(args.run),
+        "checkpoint": args.checkpoint,
+        "environment": env_id,
+        "seed": args.seed,
+        **evaluation_numbers(spec, result),
+    }
+    _print_table(numbers, spec, result)
+    if args.video is not None:
+        write_video(result.videos[0], args.video, result.video_fps)
+        print(f"Video: {args.video}")
+    if args.json is not None:
+        write_atomically(args.json, json.dumps(numbers, indent=2) + "\n")
+    return 0
+
+
+def _print_table(numbers: dict[str, Any], spec: DataSpec, result: EvaluationResult) -> None:
+    title = f"{numbers['run']} in {numbers['environment']}, checkpoint {numbers['checkpoint']}"
+    table = Table("episode", "start seed", "steps", "return", title=title, title_justify="left")
+    rows = zip(result.seeds, result.lengths, result.returns, strict=True)
+    for index, (seed, length, value) in enumerate(rows):
+        table.add_row(str(index), str(seed), str(length), f"{value:.1f}")
+    console = Console()
+    console.print(table)
+    console.print(f"Return {return_text(numbers)}.")
+    if numbers["normalised"] is not None:
+        console.print(
+            f"Episodes of the data: mean {spec.return_mean:.1f}, best {spec.return_best:.1f}."
+        )
+
+
+__all__ = ["run_evaluate"]

@@ -1,0 +1,106 @@
+"""What one `lawm fit` is asked to do, as plain values.
+
+The command line builds a :class:`FitConfig`; the two-stage trainer reads it. Neither changes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from lawm.errors import LawmError
+
+StageName = Literal["world_model", "policy"]
+STAGES: tuple[StageName, ...] = ("world_model", "policy")
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """Settings of one stage's Lightning ``Trainer``; None keeps the value of ``trainer``.
+
+    Attributes:
+        max_steps: Optimizer steps of the stage.
+        checkpoint_every_n_steps: Steps between two writes of ``checkpoints/last.ckpt``.
+        val_check_interval: Training steps between two validations.
+        limit_val_batches: Batches of one validation; 0 switches validation off.
+        gradient_clip_val: Largest gradient norm.
+        accumulate_grad_batches: Batches per optimizer step.
+        precision: Numeric precision, in Lightning's words ("32-true", "bf16-mixed").
+        log_every_n_steps: Steps between two rows of ``metrics.csv``.
+    """
+
+    max_steps: int = 2500
+    checkpoint_every_n_steps: int = 250
+    val_check_interval: int = 500
+    limit_val_batches: int | float | None = None
+    gradient_clip_val: float | None = None
+    accumulate_grad_batches: int | None = None
+    precision: str | None = None
+    log_every_n_steps: int | None = None
+
+    def trainer_arguments(self) -> dict[str, Any]:
+        """What goes to ``Trainer``: the settings that are its own and not None."""
+        values = asdict(self)
+        del values["checkpoint_every_n_steps"]
+        return {key: value for key, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """When and how the policy is measured in its environment.
+
+    Attributes:
+        every_n_steps: Policy updates between two evaluations.
+        episodes: Episodes of each evaluation along the run.
+        final_episodes: Episodes of the evaluation at the end.
+        seed: Episode i starts from seed + i, in every evaluation the same.
+        env_id: Environment, as "dm_control/cheetah-run"; None takes the one that the data names,
+            "none" evaluates nothing.
+    """
+
+    every_n_steps: int = 250
+    episodes: int = 10
+    final_episodes: int = 10
+    seed: int = 1000
+    env_id: str | None = None
+
+    def environment(self, named_by_data: str) -> str | None:
+        """The environment to evaluate in; None if there is none."""
+        env_id = named_by_data if self.env_id is None else self.env_id
+        return None if env_id in ("", "none") else env_id
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Everything that decides what `lawm fit` computes; saved as ``config.yaml`` of the run."""
+
+    name: str  # of the experiment; the default run folder is runs/<name>/<date-time>
+    seed: int
+    data: dict[str, Any]  # arguments of MixedTrajectoryDataModule but its seed
+    world_model: dict[str, Any]  # arguments of WorldModelModule but the data spec
+    policy: dict[str, Any]  # arguments of LatentPolicyModule but the world model and the data spec
+    start_states: dict[str, Any]  # arguments of StartStateDataModule that are settings
+    trainer: dict[str, Any]  # Lightning Trainer arguments that both stages share
+    stages: dict[StageName, StageConfig]
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        """Check the counts.
+
+        Raises:
+            LawmError: One is below one.
+        """
+        names = ("max_steps", "checkpoint_every_n_steps", "val_check_interval")
+        counts = {
+            f"stages.{stage}.{name}": getattr(settings, name)
+            for stage, settings in self.stages.items()
+            for name in names
+        }
+        for name in ("every_n_steps", "episodes", "final_episodes"):
+            counts[f"evaluation.{name}"] = getattr(self.evaluation, name)
+        for key, value in counts.items():
+            if value < 1:
+                raise LawmError(f"{key} is {value}; expected a whole number from 1.")
+
+
+__all__ = ["STAGES", "EvaluationConfig", "FitConfig", "StageConfig", "StageName"]

@@ -1,0 +1,125 @@
+"""The result of a run: numbers for ``report.json`` and the table that is printed at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lawm.evaluation import EvaluationResult
+from lawm.run_folder import RunFolder, StageRecord
+from lawm.spec import DataSpec
+
+
+def evaluation_numbers(
+    spec: DataSpec, result: EvaluationResult, step: int | None = None
+) -> dict[str, Any]:
+    """One evaluation as plain numbers; what is unknown is None, never NaN (JSON has none)."""
+    numbers = {
+        "mean": result.mean,
+        "std": result.std,
+        "episodes": len(result.returns),
+        "normalised": result.normalised(spec.return_mean, spec.return_best),
+        "returns": list(result.returns),
+    }
+    if step is not None:
+        numbers["step"] = step
+    return {key: _known(value) for key, value in numbers.items()}
+
+
+def build_report(
+    folder: RunFolder,
+    spec: DataSpec,
+    data_summary: Mapping[str, Any],
+    stages: Mapping[str, StageRecord],
+    evaluations: Mapping[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """All numbers of a run.
+
+    Args:
+        folder: Of the run.
+        spec: Of its data.
+        data_summary: Key figures of the data module.
+        stages: Record of each finished stage.
+        evaluations: "final" and "best" from :func:`evaluation_numbers`, if there were any.
+    """
+    return {
+        "run": str(folder.path),
+        "environment": spec.env_id,
+        "data": {
+            **{key: _known(value) for key, value in data_summary.items()},
+            "return mean": _known(spec.return_mean),
+            "return best": _known(spec.return_best),
+        },
+        "evaluation": dict(evaluations),
+        "stages": {
+            name: {
+                "steps": record.global_step,
+                "seconds": record.seconds,
+                "metrics": {key: _known(value) for key, value in record.metrics.items()},
+            }
+            for name, record in stages.items()
+        },
+    }
+
+
+def print_report(report: Mapping[str, Any], console: Console) -> None:
+    """The table at the end of a run: what it reached, against the data, and what it took."""
+    table = Table(title=f"Run {report['run']}", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, title in (("final", "Return, final policy"), ("best", "Return, best policy")):
+        if numbers := report["evaluation"].get(name):
+            table.add_row(title, return_text(numbers))
+    data = report["data"]
+    if data["return mean"] is not None:
+        text = f"mean {data['return mean']:.1f}, best {data['return best']:.1f}"
+        table.add_row("Return, episodes of the data", text)
+    table.add_row(
+        "Data",
+        f"{data['labelled episodes']} labelled, {data['action-free episodes']} action-free, "
+        f"{data['held-out episodes']} held-out episodes",
+    )
+    metrics = report["stages"].get("world_model", {}).get("metrics", {})
+    r2 = metrics.get("held_out/action_r2_inverse")
+    if r2 is not None:
+        table.add_row("Held-out R² of the action", f"{r2:.3f} from the inverse posterior")
+    for name, title in (("world_model", "Stage 1, world model"), ("policy", "Stage 2, policy")):
+        if stage := report["stages"].get(name):
+            table.add_row(title, _stage_text(stage))
+    if report["evaluation"]:
+        table.add_row("Measure again", f"lawm evaluate {report['run']}")
+    table.add_row("Look at it", f"tensorboard --logdir {report['run']}/tensorboard")
+    console.print(table)
+
+
+def return_text(numbers: Mapping[str, Any]) -> str:
+    """As "241.3 ± 12.0 over 10 episodes (0.82 of the way from the data's mean to its best)"."""
+    spread = "" if numbers["std"] is None else f" ± {numbers['std']:.1f}"
+    count = numbers["episodes"]
+    text = f"{numbers['mean']:.1f}{spread} over {count} episode{'s' if count != 1 else ''}"
+    if numbers.get("step") is not None:
+        text += f", step {numbers['step']}"
+    if numbers["normalised"] is not None:
+        text += f"; normalised {numbers['normalised']:.2f} (data's mean 0, its best 1)"
+    return text
+
+
+def _stage_text(stage: Mapping[str, Any]) -> str:
+    minutes, seconds = divmod(round(stage["seconds"]), 60)
+    text = f"{stage['steps']} steps in {minutes}:{seconds:02d} min"
+    transitions = stage["metrics"].get("throughput/transitions_per_second")
+    updates = stage["metrics"].get("throughput/updates_per_second")
+    if updates is not None and transitions is not None:
+        text += f", {updates:.1f} updates/s, {transitions:,.0f} transitions/s"
+    return text
+
+
+def _known(value: Any) -> Any:  # noqa: ANN401
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+__all__ = ["build_report", "evaluation_numbers", "print_report", "return_text"]

@@ -1,0 +1,112 @@
+"""Which inputs a stage's weights depend on: what makes a checkpoint reusable, and what does not.
+
+A stage is identified by its *inputs*, a flat dictionary of dotted configuration keys. Their digest
+is the fingerprint; comparing two dictionaries names the keys that differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from lawm.fit_config import FitConfig, StageName
+
+CHECKPOINT_FORMAT = 1  # raised when older checkpoints can no longer be continued
+
+# Where the files lie does not matter; what is in them is told by the data fingerprint.
+_PATH_KEYS = ("shards", "action_free_shards")
+# A stopped stage may be continued to another length; a finished one is what it is.
+_LENGTH_KEYS = ("max_steps",)
+
+
+def world_model_inputs(config: FitConfig, data_fingerprint: str) -> dict[str, Any]:
+    """Inputs of stage 1."""
+    data = {key: value for key, value in config.data.items() if key not in _PATH_KEYS}
+    return _plain(
+        {
+            "format": CHECKPOINT_FORMAT,
+            "seed": config.seed,
+            "data.content": data_fingerprint,
+            **_dotted("data", data),
+            **_dotted("world_model", config.world_model),
+            **_optimisation(config, "world_model"),
+        }
+    )
+
+
+def policy_inputs(config: FitConfig, world_model_fingerprint: str) -> dict[str, Any]:
+    """Inputs of stage 2: its own settings and the world model that it is trained in."""
+    return _plain(
+        {
+            "format": CHECKPOINT_FORMAT,
+            "seed": config.seed,
+            "world_model.fingerprint": world_model_fingerprint,
+            **_dotted("policy", config.policy),
+            **_dotted("start_states", config.start_states),
+            **_optimisation(config, "policy"),
+        }
+    )
+
+
+def fingerprint(inputs: dict[str, Any]) -> str:
+    """Digest of the inputs, 16 hexadecimal digits."""
+    text = json.dumps(inputs, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(
+    there: dict[str, Any], here: dict[str, Any], *, ignore_length: bool = False
+) -> list[str]:
+    """The keys that differ, each as "key (1 there, 2 here)".
+
+    Args:
+        there: Inputs that a checkpoint was trained with.
+        here: Inputs that are asked for now.
+        ignore_length: Whether the number of steps may differ.
+    """
+    keys = sorted(there.keys() | here.keys())
+    if ignore_length:
+        keys = [key for key in keys if key.rsplit(".", 1)[-1] not in _LENGTH_KEYS]
+    absent = "absent"
+    return [
+        f"{key} ({there.get(key, absent)} there, {here.get(key, absent)} here)"
+        for key in keys
+        if there.get(key, absent) != here.get(key, absent)
+    ]
+
+
+def _optimisation(config: FitConfig, stage: StageName) -> dict[str, Any]:
+    stage_config = config.stages[stage]
+    effective = {**config.trainer, **stage_config.trainer_arguments()}
+    names = ("max_steps", "gradient_clip_val", "accumulate_grad_batches", "precision")
+    return {f"stages.{stage}.{name}": effective.get(name) for name in names}
+
+
+def _dotted(group: str, values: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        key = f"{group}.{name}"
+        if is_dataclass(value) and not isinstance(value, type):
+            flat |= _dotted(key, asdict(value))
+        elif isinstance(value, dict):
+            flat |= _dotted(key, value)
+        else:
+            flat[key] = value
+    return flat
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """As it comes back from JSON or a checkpoint: lists for tuples, strings for paths."""
+    plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return plain
+
+
+__all__ = [
+    "CHECKPOINT_FORMAT",
+    "differences",
+    "fingerprint",
+    "policy_inputs",
+    "world_model_inputs",
+]

@@ -1,0 +1,185 @@
+"""One stage of a run: found finished, continued, or trained from its beginning."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from rich.console import Console
+
+from lawm.callbacks.progress import Figure, StageProgress
+from lawm.callbacks.random_stream import RandomStream
+from lawm.callbacks.stage_checkpoint import StageCheckpoint
+from lawm.callbacks.throughput import ThroughputCallback
+from lawm.checkpoint_file import IDENTITY_KEY, read_checkpoint, training_inputs
+from lawm.errors import LawmError
+from lawm.fit_config import STAGES, FitConfig, StageName
+from lawm.ranks import is_rank_zero
+from lawm.run_folder import RunFolder, StageFolder, StageRecord
+from lawm.run_loggers import MetricsCSV, OffsetTensorBoardLogger, last_values
+from lawm.stage_identity import differences, fingerprint
+
+TITLES: dict[StageName, str] = {
+    "world_model": "Stage 1 of 2, world model",
+    "policy": "Stage 2 of 2, policy",
+}
+
+
+class StageRunner:
+    """Trains one stage, with a Lightning Trainer of its own.
+
+    Args:
+        config: Of the run.
+        folder: Of the run.
+        name: Of the stage.
+        inputs: What the stage's weights depend on, see :mod:`lawm.stage_identity`.
+        may_extend: Whether the stage may go on after its end, to a larger ``max_steps``; not where
+            a later stage already builds on it.
+    """
+
+    def __init__(
+        self,
+        config: FitConfig,
+        folder: RunFolder,
+        name: StageName,
+        inputs: dict[str, Any],
+        may_extend: bool,
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._name = name
+        self._inputs = inputs
+        self._may_extend = may_extend
+        self._settings = config.stages[name]
+        self.files: StageFolder = folder.stage(name)
+        self.fingerprint = fingerprint(inputs)
+
+    def finished_record(self, files: StageFolder | None = None) -> StageRecord | None:
+        """The record of the stage if it is finished, None if there is something left to train.
+
+        Args:
+            files: Where to look; default the run's own folder.
+
+        Raises:
+            LawmError: What is there was trained with other inputs, or for longer than asked.
+        """
+        files = files or self.files
+        record = files.read_done()
+        if record is None and not files.last_checkpoint.is_file():
+            return None
+        checkpoint = read_checkpoint(files.last_checkpoint)
+        may_differ_in_length = record is None or self._may_extend
+        self._require_same_inputs(files.last_checkpoint, checkpoint, may_differ_in_length)
+        step, max_steps = int(checkpoint["global_step"]), self._settings.max_steps
+        if step > max_steps:
+            raise LawmError(
+                f"{files.last_checkpoint} is at step {step}, beyond stages.{self._name}.max_steps "
+                f"= {max_steps}; training does not go back. Set it to {step} or more."
+            )
+        return record if step == max_steps else None
+
+    def reuse(self, source: StageFolder) -> None:
+        """Copy a finished stage from another run, so that this run is complete by itself."""
+        self.files.checkpoints.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.last_checkpoint, self.files.last_checkpoint)
+        if source.metrics_file.is_file():
+            shutil.copyfile(source.metrics_file, self.files.metrics_file)
+        shutil.copyfile(source.done_marker, self.files.done_marker)
+
+    def load_weights(self, module: pl.LightningModule, files: StageFolder | None = None) -> None:
+        """Give a fresh module the weights of the finished stage."""
+        checkpoint = read_checkpoint((files or self.files).last_checkpoint)
+        module.load_state_dict(checkpoint["state_dict"])
+
+    def train(
+        self,
+        module: pl.LightningModule,
+        data: pl.LightningDataModule,
+        callbacks: list[pl.Callback],
+        figures: Mapping[str, Figure],
+        count_transitions: Callable[[Any], int],
+        results: Callable[[], dict[str, Any]],
+        first_step: int = 0,
+        console: Console | None = None,
+    ) -> StageRecord:
+        """Train to the end and mark the stage as finished.
+
+        Args:
+            module: What is trained.
+            data: What it is trained on.
+            callbacks: What watches the stage, beside progress, throughput and checkpoints.
+            figures: Numbers beside the progress bar.
+            count_transitions: Transitions in a batch, for the throughput.
+            results: Called at the end on rank 0, for the record.
+            first_step: Step of the run's time axis at which the stage begins.
+            console: Where progress is shown.
+        """
+        resume = self.files.last_checkpoint if self.files.last_checkpoint.is_file() else None
+        done_steps = int(read_checkpoint(resume)["global_step"]) if resume else None
+        checkpoint = StageCheckpoint(
+            self.files.last_checkpoint,
+            self._settings.checkpoint_every_n_steps,
+            identity={"inputs": self._inputs, "fingerprint": self.fingerprint},
+            identity_key=IDENTITY_KEY,
+        )
+        arguments = {**self._config.trainer, **self._settings.trainer_arguments()}
+        throughput = ThroughputCallback(arguments.get("log_every_n_steps") or 50, count_transitions)
+        titles = [TITLES[stage] for stage in STAGES]
+        progress = StageProgress(titles, STAGES.index(self._name), figures, console=console)
+        tensorboard = OffsetTensorBoardLogger(self._folder.tensorboard, first_step, done_steps)
+        table = MetricsCSV(self.files.metrics_file, done_steps)
+        trainer = pl.Trainer(
+            **arguments,
+            max_epochs=-1,
+            check_val_every_n_epoch=None,  # validation counts steps: the data has no epochs
+            use_distributed_sampler=False,  # the data modules share the batches among processes
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=self._folder.path,
+            logger=[tensorboard, table],
+            callbacks=[
+                RandomStream(self._config.seed),
+                throughput,
+                *callbacks,
+                progress,
+                checkpoint,
+            ],
+        )
+        tensorboard.follow(trainer)
+        table.follow(trainer)
+        if is_rank_zero():
+            self.files.done_marker.unlink(missing_ok=True)  # an extended stage is not finished
+        module.to(trainer.strategy.root_device)  # start states are computed on the device, too
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        record = StageRecord(
+            fingerprint=self.fingerprint,
+            global_step=trainer.global_step,
+            seconds=checkpoint.seconds,
+            metrics={**last_values(self.files.metrics_file), **_throughput(throughput)},
+            results=results() if trainer.is_global_zero else {},
+        )
+        if trainer.is_global_zero:
+            self.files.write_done(record)
+        trainer.strategy.barrier()
+        return record
+
+    def _require_same_inputs(
+        self, path: Path, checkpoint: dict[str, Any], ignore_length: bool
+    ) -> None:
+        there = training_inputs(path, checkpoint)
+        if different := differences(there, self._inputs, ignore_length=ignore_length):
+            raise LawmError(
+                f"checkpoint {path} was trained with another configuration: "
+                f"{'; '.join(different)}. Use the same values, or start a new run."
+            )
+
+
+def _throughput(callback: ThroughputCallback) -> dict[str, float]:
+    values = callback.summary.to_dict() if callback.summary else {}
+    return {f"throughput/{name}": value for name, value in values.items()}
+
+
+__all__ = ["TITLES", "StageRunner"]

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from tiny_runs import tiny_fit, tiny_shard
+
+from lawm.cli import main
+from lawm.run_folder import RunFolder
+
+
+@pytest.mark.parametrize("checkpoint", ["last", "best"])
+def test_it_measures_a_run(checkpoint, finished_run, tmp_path, capsys):
+    path = tmp_path / "numbers.json"
+    arguments = ["--episodes", "3", "--checkpoint", checkpoint, "--json", str(path)]
+    assert main(["evaluate", str(finished_run), *arguments]) == 0
+    numbers = json.loads(path.read_text())
+    assert numbers["episodes"] == 3
+    assert numbers["checkpoint"] == checkpoint
+    assert f"Return {numbers['mean']:.1f}" in capsys.readouterr().out
+
+
+def test_it_agrees_with_the_evaluation_of_the_run(finished_run, tmp_path):
+    path = tmp_path / "numbers.json"
+    assert main(["evaluate", str(finished_run), "--episodes", "1", "--json", str(path)]) == 0
+    final = json.loads((finished_run / "report.json").read_text())["evaluation"]["final"]
+    assert json.loads(path.read_text())["mean"] == pytest.approx(final["mean"], rel=1e-5)
+
+
+def test_it_films_an_episode(finished_run, tmp_path):
+    video = tmp_path / "episode.gif"
+    assert main(["evaluate", str(finished_run), "--episodes", "1", "--video", str(video)]) == 0
+    assert video.read_bytes().startswith(b"GIF8")
+
+
+def test_the_environment_can_be_named(finished_run, capsys):
+    assert main(["evaluate", str(finished_run), "--env_id", "tinny/line"]) == 2
+    assert "'tiny/line'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--episodes", "0"), "expected at least 1"),
+        (("--video", "x.avi"), "expected '.mp4' or '.gif'"),
+        (("--checkpoint", "first"), "invalid choice"),
+    ],
+)
+def test_bad_options_are_refused(more, message, finished_run, capsys):
+    assert main(["evaluate", str(finished_run), *more]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_without_a_policy_is_refused(tiny_data, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert tiny_fit(tiny_data, run, "--stage", "world_model") == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(run)]) == 2
+    missing = RunFolder(run).stage("policy").last_checkpoint
+    assert f"checkpoint {missing} does not exist" in capsys.readouterr().err
+
+
+def test_data_without_an_environment_needs_one_named(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert tiny_fit(tiny_shard(tmp_path, env_id=""), run) == 0
+    assert main(["evaluate", str(run)]) == 2
+    assert "give one with --env_id" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--env_id", "tiny/line", "--episodes", "1"]) == 0

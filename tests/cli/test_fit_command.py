@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import yaml
+from shard_factory import write_shard
+from tiny_runs import CONF, fit_arguments, tiny_fit
+
+from lawm.cli import main
+from lawm.cli.fit_command import _default_run_dir, _default_threads
+from lawm.cli.fit_parser import parse_fit
+from lawm.errors import LawmError
+
+CONFIGS = sorted(CONF.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(CONF)))
+def test_every_config_trains_both_stages(path, tiny_data, tmp_path):
+    configs = ["--config", str(path), "--config", str(CONF / "debug.yaml")]
+    run = tmp_path / "run"
+    code = main(
+        [
+            *("fit", *configs, "--data.shards", str(tiny_data), "--data.labels", "5"),
+            *("--data.held_out", "2", "--trainer.accelerator", "cpu", "--threads", "1"),
+            *("--run_dir", str(run)),
+        ]
+    )
+    assert code == 0
+    assert (run / "report.json").is_file()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(CONF)))
+def test_every_config_is_short_and_says_what_it_is(path):
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    assert len(lines) <= 40
+    assert any("lawm fit --config" in line for line in lines)
+
+
+def test_the_default_run_folder_is_named_after_the_experiment(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(fit_arguments(tiny_data, None, "--stage", "world_model")) == 0
+    (run,) = (tmp_path / "runs" / "debug").iterdir()
+    assert (run / "world_model" / "DONE").is_file()
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert saved["name"] == "debug"
+
+
+def test_a_launcher_needs_a_run_folder(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(LawmError, match=r"Give --run_dir\.$"):
+        _default_run_dir("x")
+
+
+def test_a_folder_with_other_files_is_not_touched(tiny_data, tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "thesis.txt").write_text("ten years of work")
+    assert tiny_fit(tiny_data, run) == 2
+    assert "is not empty, and lawm overwrites nothing" in capsys.readouterr().err
+    assert [path.name for path in run.iterdir()] == ["thesis.txt"]
+
+
+def test_a_finished_run_is_not_overwritten(finished_run, tiny_data, capsys):
+    before = {p: p.read_bytes() for p in finished_run.rglob("*") if p.is_file()}
+    assert tiny_fit(tiny_data, finished_run) == 2
+    error = capsys.readouterr().err
+    assert f"has this same configuration, use `lawm fit --resume {finished_run}`" in error
+    assert tiny_fit(tiny_data, finished_run, "--policy.horizon", "2") == 2
+    assert "has another configuration" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in finished_run.rglob("*") if p.is_file()} == before
+
+
+def test_bad_data_leaves_no_run_folder(tmp_path, capsys):
+    shard = write_shard(tmp_path / "free.h5", lengths=[20] * 4, has_action=False)
+    run = tmp_path / "run"
+    assert tiny_fit(shard, run) == 2
+    assert capsys.readouterr().err.startswith("lawm: error: ")
+    assert not run.exists()
+
+
+def test_threads_are_set(tmp_path, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    shard = tmp_path / "missing.h5"
+    assert tiny_fit(shard, tmp_path / "run", "--threads", "3") == 2
+    assert chosen == [3]
+
+
+@pytest.mark.parametrize(
+    ("devices", "cores", "threads"), [("auto", 8, 8), ("2", 8, 4), ("9", 8, 1)]
+)
+def test_processes_share_the_cores(devices, cores, threads, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(cores)))
+    config = parse_fit(["--data.shards", "a.h5", "--trainer.devices", devices]).config
+    assert _default_threads(config) == threads

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_runs import tiny_fit, tiny_shard
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shard that no test may change."""
+    return tiny_shard(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def _finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    assert tiny_fit(tiny_data, folder) == 0
+    return folder
+
+
+@pytest.fixture
+def finished_run(_finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of a run of both stages."""
+    return Path(shutil.copytree(_finished_run, tmp_path / "finished"))
+
+
+@pytest.fixture
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, int, int], None]:
+    """Sends this process a signal during a training step of a module."""
+    import signal
+
+    def install(module_class: type, step: int, signum: int) -> None:
+        original = module_class.training_step
+
+        def training_step(self, batch, batch_idx):
+            if self.global_step == step:
+                signal.raise_signal(signum)
+            return original(self, batch, batch_idx)
+
+        monkeypatch.setattr(module_class, "training_step", training_step)
+
+    return install

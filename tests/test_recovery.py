@@ -1,0 +1,69 @@
+"""A latent action that is known is found again, from few labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from linear_system import OBS_DIM, simulate, spec_of, windows
+from torchmetrics.functional import r2_score
+
+from lawm.world_model import WorldModelConfig
+from lawm.world_model_module import WorldModelModule
+
+EPISODES, LABELLED, STEPS = 40, 4, 40
+UPDATES, ROWS, WINDOW = 250, 16, 10
+
+
+def train(module, data):
+    """Half of the rows from the four labelled episodes, half from the action-free ones."""
+    optimisers = module.configure_optimizers()
+    optimiser, schedule = optimisers["optimizer"], optimisers["lr_scheduler"]["scheduler"]
+    rng = np.random.default_rng(0)
+    for _ in range(UPDATES):
+        labelled = rng.integers(LABELLED, size=ROWS // 2)
+        free = rng.integers(LABELLED, EPISODES, size=ROWS // 2)
+        start = rng.integers(STEPS - WINDOW + 1, size=ROWS)
+        batch = windows(data, np.concatenate([labelled, free]), start, WINDOW, ROWS // 2)
+        loss, _ = module.compute_loss(batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+
+
+@torch.no_grad()
+def action_r2(module, batch, next_embedding_of=slice(None)):
+    """R^2 of the action decoded from q_free, which reads the next frame of the given rows."""
+    torch.manual_seed(0)
+    model, rows = module.model, batch.num_labelled
+    observed = model.observe(batch)
+    latent_action, before = model.latent_action, observed.features[:-1]
+    following = observed.embed[1:, next_embedding_of]
+    inverse = latent_action.inverse_posterior(before, latent_action.project_next(following))
+    decoded = latent_action.decode(before, latent_action.latent.mode(inverse))
+    target = batch.action.transpose(0, 1)
+    assert decoded.shape == target.shape == (STEPS, rows, 2)
+    return r2_score(decoded.flatten(0, 1), target.flatten(0, 1)).item()
+
+
+@pytest.mark.parametrize("transition_input", ["action", "latent"])
+def test_the_latent_action_of_a_linear_system_is_recovered_from_four_labelled_episodes(
+    transition_input,
+):
+    torch.manual_seed(0)
+    data, held_out = simulate(EPISODES, STEPS, seed=1), simulate(8, STEPS, seed=2)
+    assert data.obs.shape == (EPISODES, STEPS + 1, OBS_DIM)
+    config = WorldModelConfig(
+        transition_input, deter=32, hidden=32, embed=32, stoch=8, latent_action=4
+    )
+    module = WorldModelModule(spec_of(data), config, learning_rate=2e-3, warmup_steps=20)
+    everything = windows(held_out, np.arange(8), np.zeros(8, dtype=int), STEPS, 8)
+    untrained = action_r2(module, everything)
+    train(module, data)
+    module.eval()
+
+    # The actions are drawn anew at each step: without the right next frame there is nothing to see
+    assert action_r2(module, everything) > 0.8
+    assert untrained < 0.1
+    assert action_r2(module, everything, next_embedding_of=torch.arange(8).roll(1)) < 0.1

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lawm.fit_config import FitConfig, StageConfig
+from lawm.stage_identity import differences, fingerprint, policy_inputs, world_model_inputs
+from lawm.world_model import WorldModelConfig
+
+CONFIG = FitConfig(
+    name="a",
+    seed=0,
+    data={"shards": ["a.h5"], "window": 8},
+    world_model={"model": WorldModelConfig(deter=16), "learning_rate": 1e-3},
+    policy={"horizon": 5},
+    start_states={"batch_size": 8},
+    trainer={"precision": None, "devices": "auto", "log_every_n_steps": 50},
+    stages={"world_model": StageConfig(max_steps=20), "policy": StageConfig(max_steps=10)},
+)
+
+
+def of_stage_1(config, content="data"):
+    return fingerprint(world_model_inputs(config, content))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(CONFIG, name="b"),
+        replace(CONFIG, data={**CONFIG.data, "shards": ["moved/a.h5"]}),
+        replace(CONFIG, policy={"horizon": 6}),
+        replace(CONFIG, trainer={**CONFIG.trainer, "devices": "2", "log_every_n_steps": 5}),
+        replace(CONFIG, stages={**CONFIG.stages, "policy": StageConfig(max_steps=11)}),
+    ],
+)
+def test_what_does_not_touch_stage_1_keeps_its_fingerprint(config):
+    assert of_stage_1(config) == of_stage_1(CONFIG)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(CONFIG, seed=1),
+        replace(CONFIG, data={**CONFIG.data, "window": 9}),
+        replace(CONFIG, world_model={**CONFIG.world_model, "model": WorldModelConfig(deter=17)}),
+        replace(CONFIG, trainer={**CONFIG.trainer, "precision": "bf16-mixed"}),
+        replace(CONFIG, stages={**CONFIG.stages, "world_model": StageConfig(max_steps=21)}),
+        replace(
+            CONFIG,
+            stages={
+                **CONFIG.stages,
+                "world_model": StageConfig(max_steps=20, gradient_clip_val=1.0),
+            },
+        ),
+    ],
+)
+def test_what_touches_stage_1_changes_its_fingerprint(config):
+    assert of_stage_1(config) != of_stage_1(CONFIG)
+
+
+def test_other_data_change_the_fingerprint_of_both_stages():
+    assert of_stage_1(CONFIG, "other") != of_stage_1(CONFIG)
+    one, other = (policy_inputs(CONFIG, of_stage_1(CONFIG, data)) for data in ("data", "other"))
+    assert fingerprint(one) != fingerprint(other)
+
+
+def test_differences_name_nested_keys_with_both_values():
+    other = replace(CONFIG, world_model={**CONFIG.world_model, "model": WorldModelConfig(deter=17)})
+    there, here = (world_model_inputs(config, "data") for config in (CONFIG, other))
+    assert differences(there, here) == ["world_model.model.deter (16 there, 17 here)"]
+
+
+def test_a_setting_that_is_new_differs():
+    assert differences({"a": 1}, {"a": 1, "b": 2}) == ["b (absent there, 2 here)"]
+
+
+def test_the_length_can_be_left_out():
+    there, here = {"stages.policy.max_steps": 1, "a": 1}, {"stages.policy.max_steps": 2, "a": 1}
+    assert differences(there, here) == ["stages.policy.max_steps (1 there, 2 here)"]
+    assert differences(there, here, ignore_length=True) == []

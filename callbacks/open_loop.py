@@ -25,7 +25,9 @@ CURVES: dict[DrivenBy, str] = {
     "shuffled": "latent actions of another trajectory",
 }
 BASELINE = "last frame"
-LABELS: dict[str, str] = {**CURVES, BASELINE: "no model: copy of the last frame"}
+LABELS: dict[str, str] = {str(k): v for k, v in CURVES.items()} | {
+    BASELINE: "no model: copy of the last frame"
+}
 COLOURS = {  # told apart with any colour vision (Okabe and Ito, "Color Universal Design", 2008)
     "inverse": "#0072B2",
     "action": "#E69F00",

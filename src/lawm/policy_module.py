@@ -18,6 +18,7 @@ from lawm.networks import MLP
 from lawm.returns import PercentileScale, lambda_returns
 from lawm.rssm import ModelState
 from lawm.running_means import RunningMeans, log_interval
+from lawm.schedules import warmup_and_cooldown
 from lawm.spec import DataSpec
 from lawm.support_constraint import ConstraintName, make_constraint
 from lawm.world_model import WorldModel
@@ -56,6 +57,7 @@ class LatentPolicyModule(pl.LightningModule):
         target_rate: Share by which the target critic moves towards the critic at each update.
         learning_rate: Of Adam, actor and critic.
         gradient_clip: Greatest gradient norm, of actor and critic apart.
+        cooldown: Share of the stage's updates over which the learning rate falls at the end.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class LatentPolicyModule(pl.LightningModule):
         target_rate: float = 0.02,
         learning_rate: float = 3e-4,
         gradient_clip: float = 10.0,
+        cooldown: float = 0.5,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(
@@ -87,6 +90,7 @@ class LatentPolicyModule(pl.LightningModule):
                 "target_rate": target_rate,
                 "learning_rate": learning_rate,
                 "gradient_clip": gradient_clip,
+                "cooldown": cooldown,
             }
         )
         self.spec = spec
@@ -101,6 +105,7 @@ class LatentPolicyModule(pl.LightningModule):
         self.horizon, self.gamma, self.lambda_ = horizon, gamma, lambda_
         self.entropy_coef, self.target_rate = entropy, target_rate
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
+        self.cooldown = cooldown
         self._means = RunningMeans()
 
     def value(self, critic: MLP, features: Tensor) -> Tensor:
@@ -193,10 +198,17 @@ class LatentPolicyModule(pl.LightningModule):
         self.world_model.eval()
         return self
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union is private)
         """One Adam for actor and critic: one backward pass works under plain DDP."""
         parameters = [*self.policy.parameters(), *self.critic.parameters()]
-        return torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
+        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
+        total = self.trainer.max_steps if self._trainer is not None else -1
+        factor = warmup_and_cooldown(0, total, self.cooldown)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
 
     def configure_gradient_clipping(
         self,

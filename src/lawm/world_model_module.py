@@ -13,6 +13,7 @@ from torchmetrics import R2Score
 from lawm.batch import Batch
 from lawm.rate_control import FixedRate, RateControl, TargetRate
 from lawm.running_means import RunningMeans, log_interval
+from lawm.schedules import warmup_and_cooldown
 from lawm.spec import DataSpec
 from lawm.world_model import Observed, WorldModel, WorldModelConfig
 from lawm.world_model_loss import (
@@ -58,6 +59,7 @@ class WorldModelModule(pl.LightningModule):
         weight_decay: Of AdamW, on matrices alone.
         dual_learning_rate: Of the rate's dual variable, in log beta a step.
         warmup_steps: Updates over which the learning rate rises linearly.
+        cooldown: Share of the stage's updates over which it falls at the end.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class WorldModelModule(pl.LightningModule):
         weight_decay: float = 1e-2,
         dual_learning_rate: float = 1e-2,
         warmup_steps: int = 100,
+        cooldown: float = 0.4,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(
@@ -84,6 +87,7 @@ class WorldModelModule(pl.LightningModule):
                 "weight_decay": weight_decay,
                 "dual_learning_rate": dual_learning_rate,
                 "warmup_steps": warmup_steps,
+                "cooldown": cooldown,
             }
         )
         self.model = WorldModel(spec, model)
@@ -94,6 +98,7 @@ class WorldModelModule(pl.LightningModule):
         self.weight_decay = weight_decay
         self.dual_learning_rate = dual_learning_rate
         self.warmup_steps = warmup_steps
+        self.cooldown = cooldown
         self._means = RunningMeans()
         self.r2_inverse = R2Score(spec.action_dim, multioutput="variance_weighted")
         self.r2_action = R2Score(spec.action_dim, multioutput="variance_weighted")
@@ -166,10 +171,9 @@ class WorldModelModule(pl.LightningModule):
         if dual:
             groups.append({"params": dual, "weight_decay": 0.0, "lr": self.dual_learning_rate})
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=True)
-        warmup = max(self.warmup_steps, 1)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: min(1.0, (step + 1) / warmup)
-        )
+        total = self.trainer.max_steps if self._trainer is not None else -1
+        factor = warmup_and_cooldown(self.warmup_steps, total, self.cooldown)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import io
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from model_factory import OBS_DIM, SMALL
+from PIL import Image
+from shard_factory import write_shard
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lawm.callbacks.open_loop import OpenLoopCallback
+from lawm.data_modules import MixedTrajectoryDataModule
+from lawm.world_model import WorldModelConfig
+from lawm.world_model_module import WorldModelModule
+
+SCALARS = (
+    "held_out/shuffled_latent_ratio",
+    "held_out/open_loop_error",
+    "held_out/open_loop_error_true_actions",
+    "held_out/copy_last_frame_error",
+)
+CONTEXT, WINDOW = 3, 8
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = write_shard(tmp_path / "a.h5", lengths=[16] * 6, obs_dim=OBS_DIM, counter=False)
+    return MixedTrajectoryDataModule(
+        [str(path)], labels="2", held_out="2", window=WINDOW, batch_size=4
+    )
+
+
+def fit(data, folder, callbacks, max_steps=4):
+    data.setup()
+    torch.manual_seed(0)
+    module = WorldModelModule(data.spec, WorldModelConfig(**SMALL))
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=-1,
+        max_steps=max_steps,
+        val_check_interval=2,
+        check_val_every_n_epoch=None,
+        log_every_n_steps=1,
+        logger=pl.loggers.TensorBoardLogger(folder, name="", version=""),
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    torch.manual_seed(0)
+    trainer.fit(module, data)
+    return module
+
+
+def read(folder):
+    return EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0}).Reload()
+
+
+def test_each_validation_writes_a_picture_and_its_figures(data, tmp_path):
+    fit(data, tmp_path / "tb", [OpenLoopCallback(CONTEXT)])
+    events = read(tmp_path / "tb")
+    images = events.Images("open_loop")
+    assert [image.step for image in images] == [2, 4]  # not in the sanity check
+    pictures = [np.asarray(Image.open(io.BytesIO(i.encoded_image_string))) for i in images]
+    for picture in pictures:
+        assert picture.shape == (840, 800, 3)
+        assert picture.dtype == np.uint8
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50  # lines, words, colours
+    assert not np.array_equal(*pictures)
+    for name in SCALARS:
+        scalars = events.Scalars(name)
+        assert [scalar.step for scalar in scalars] == [2, 4]
+        assert all(0.0 < scalar.value < 100.0 for scalar in scalars)
+
+
+def test_the_baseline_is_that_of_the_first_validation_batch(data, tmp_path):
+    fit(data, tmp_path / "tb", [OpenLoopCallback(CONTEXT)])
+    batch = next(iter(data.val_dataloader()))
+    obs = batch.obs["state"].numpy() / np.array(data.spec.observations["state"].std)
+    expected = np.square(obs[:, CONTEXT + 1 :] - obs[:, CONTEXT : CONTEXT + 1]).mean()
+    values = [s.value for s in read(tmp_path / "tb").Scalars("held_out/copy_last_frame_error")]
+    assert values == pytest.approx([expected, expected], rel=1e-4)
+
+
+def test_training_is_the_same_with_and_without_it(data, tmp_path):
+    plain = fit(data, tmp_path / "plain", [])
+    watched = fit(data, tmp_path / "watched", [OpenLoopCallback(CONTEXT)])
+    for one, other in zip(plain.parameters(), watched.parameters(), strict=True):
+        assert one.equal(other)
+
+
+def test_fewer_dimensions_make_a_picture_too(data, tmp_path):
+    fit(data, tmp_path / "tb", [OpenLoopCallback(CONTEXT, dimensions=1)], max_steps=2)
+    image = read(tmp_path / "tb").Images("open_loop")[0]
+    assert (image.width, image.height) == (800, 840)
+
+
+def test_windows_that_the_context_fills_are_not_drawn(data, tmp_path):
+    fit(data, tmp_path / "tb", [OpenLoopCallback(context=WINDOW)])
+    events = read(tmp_path / "tb")
+    assert "open_loop" not in events.Tags()["images"]
+    assert not set(SCALARS) & set(events.Tags()["scalars"])

@@ -1,0 +1,104 @@
+"""N steps, a stop and N more steps are 2N steps, to the last bit, in both stages."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from model_factory import OBS_DIM, SMALL, VARIANTS
+from shard_factory import write_shard
+
+from lawm.callbacks.random_stream import RandomStream
+from lawm.callbacks.stage_checkpoint import StageCheckpoint
+from lawm.data_modules import MixedTrajectoryDataModule
+from lawm.policy_module import LatentPolicyModule
+from lawm.start_states import StartStateDataModule
+from lawm.world_model import WorldModel, WorldModelConfig
+from lawm.world_model_module import RateConfig, WorldModelModule
+
+STOP, END = 5, 9
+
+
+@pytest.fixture
+def shard(tmp_path):
+    return write_shard(tmp_path / "a.h5", lengths=[14] * 8, obs_dim=OBS_DIM, counter=False)
+
+
+def make_data(shard):
+    """Batches of five windows, of which one or two are labelled: the ratio is met over time."""
+    return MixedTrajectoryDataModule(
+        [str(shard)], labels="3", held_out="2", window=4, batch_size=5, labelled_ratio=0.3
+    )
+
+
+def world_model_stage(shard, variant):
+    data = make_data(shard)
+    data.setup()
+    config = WorldModelConfig(**(SMALL | VARIANTS[variant]), action_dropout=0.2, reward_dropout=0.2)
+    return WorldModelModule(data.spec, config, rate=RateConfig("target"), warmup_steps=8), data
+
+
+def policy_stage(shard, variant):
+    data = make_data(shard)
+    data.setup()
+    torch.manual_seed(0)
+    world_model = WorldModel(data.spec, WorldModelConfig(**(SMALL | VARIANTS[variant])))
+    module = LatentPolicyModule(world_model, data.spec, hidden=16, horizon=3)
+    return module, StartStateDataModule(world_model, data, batch_size=6, seed=0)
+
+
+def train(make_stage, shard, variant, folder, max_steps, seed, ckpt_path=None):
+    """A program of its own, as far as one process can be: everything anew, another seed."""
+    torch.manual_seed(seed)
+    module, data = make_stage(shard, variant)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=-1,
+        max_steps=max_steps,
+        val_check_interval=3,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[RandomStream(0), StageCheckpoint(folder / "last.ckpt", 100, {}, "identity")],
+    )
+    torch.manual_seed(seed)
+    trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+    assert trainer.global_step == max_steps
+    return torch.load(folder / "last.ckpt", weights_only=True)
+
+
+def tensors(state, prefix=""):
+    """Every tensor in nested dicts and lists, by its place."""
+    if isinstance(state, torch.Tensor):
+        return {prefix: state}
+    items = state.items() if isinstance(state, dict) else enumerate(state)
+    found = {}
+    for key, value in items:
+        if isinstance(value, dict | list | tuple | torch.Tensor):
+            found |= tensors(value, f"{prefix}/{key}")
+    return found
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Found .* in eval mode"  # the frozen world model of stage 2 is meant to be
+)
+@pytest.mark.parametrize("variant", ["action", "latent_categorical"])
+@pytest.mark.parametrize("make_stage", [world_model_stage, policy_stage])
+def test_a_stop_and_a_resume_change_nothing(make_stage, variant, shard, tmp_path):
+    whole = train(make_stage, shard, variant, tmp_path / "whole", END, seed=1)
+    train(make_stage, shard, variant, tmp_path / "parts", STOP, seed=1)
+    last = tmp_path / "parts" / "last.ckpt"
+    stopped = torch.load(last, weights_only=True)
+    parts = train(make_stage, shard, variant, tmp_path / "parts", END, seed=2, ckpt_path=last)
+
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+        expected, found = tensors(whole[part]), tensors(parts[part])
+        assert expected.keys() == found.keys()
+        different = [place for place in expected if not found[place].equal(expected[place])]
+        assert different == []
+    assert not all(
+        value.equal(tensors(stopped["state_dict"])[place])
+        for place, value in tensors(whole["state_dict"]).items()
+    )

@@ -11,6 +11,7 @@ import matplotlib.figure
 import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.ticker import LogFormatter
 from PIL import Image
 from torch import Tensor
 
@@ -19,10 +20,10 @@ from lawm.open_loop import DrivenBy, last_frame, open_loop, standardised_error
 from lawm.world_model import WorldModel
 
 CURVES: dict[DrivenBy, str] = {
-    "inverse": "latent actions inferred from the frames (q_free)",
-    "action": "true actions",
-    "prior": "latent actions of the prior",
-    "shuffled": "latent actions of another trajectory",
+    "inverse": "moved by latent actions inferred from the frames (q_free)",
+    "action": "moved by the true actions",
+    "prior": "moved by the prior's latent actions",
+    "shuffled": "moved by another trajectory's latent actions",
 }
 BASELINE = "last frame"
 LABELS: dict[str, str] = {str(k): v for k, v in CURVES.items()} | {
@@ -35,7 +36,7 @@ COLOURS = {  # told apart with any colour vision (Okabe and Ito, "Color Universa
     "shuffled": "#D55E00",
     BASELINE: "#999999",
 }
-FIGURE_SIZE, DPI = (8.0, 8.4), 100  # inches; TensorBoard shows it pixel by pixel when enlarged
+FIGURE_SIZE, DPI = (8.0, 9.0), 100  # inches; TensorBoard shows it pixel by pixel when enlarged
 
 
 class OpenLoopCallback(pl.Callback):
@@ -140,22 +141,23 @@ def _draw(
     _draw_errors(figure.add_subplot(grid[0, :]), errors, context)
     for place, dimension in enumerate(liveliest):
         axis = figure.add_subplot(grid[1 + place // 2, place % 2])
-        axis.plot(truth[:, dimension], color="black", linewidth=2.5, alpha=0.35, label="truth")
+        hidden = "_" * (place > 0)  # one entry for all panels: matplotlib leaves out "_..."
+        label = f"{hidden}truth"
+        axis.plot(truth[:, dimension], color="black", linewidth=2.5, alpha=0.35, label=label)
         steps = np.arange(context + 1, len(truth))
         for name in ("inverse", "action"):
             axis.plot(steps, drawn[name][:, dimension].numpy(), color=COLOURS[name])
-        axis.axvspan(0, context, color="#eeeeee", zorder=0, label="observed")
+        axis.axvspan(0, context, color="#eeeeee", zorder=0, label=f"{hidden}observed")
         axis.set(title=f"{key}[{dimension}] of the first trajectory", xlabel="step")
         axis.margins(x=0)
-        if place == 0:
-            axis.legend(loc="best", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
 def _draw_errors(axis: matplotlib.axes.Axes, errors: dict[str, Tensor], context: int) -> None:
-    """Error against horizon, the colours' legend for the whole figure, and what to look for."""
+    """Error against horizon, and in the title what to look for."""
     horizon = np.arange(1, len(errors["inverse"]) + 1)
     for name, label in LABELS.items():
         style = "--" if name == BASELINE else "-"
@@ -167,9 +169,10 @@ def _draw_errors(axis: matplotlib.axes.Axes, errors: dict[str, Tensor], context:
     )
     axis.set(xlabel="steps ahead", ylabel="squared error / variance")
     axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(LogFormatter())  # 0.4, not 4 x 10^-1
+    axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
     axis.margins(x=0)
     axis.grid(which="major", alpha=0.3)
-    axis.legend(loc="best", fontsize=9, title="the model is moved by", title_fontsize=9)
 
 
 __all__ = ["OpenLoopCallback"]

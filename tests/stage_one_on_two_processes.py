@@ -7,7 +7,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from model_factory import OBS_DIM, SMALL
+from model_factory import SMALL
 
 from lawm.batch import Batch
 from lawm.data_modules import MixedTrajectoryDataModule
@@ -38,11 +38,12 @@ def make_module(data, transition_input):
     return PlainDescent(data.spec, config, rate=RateConfig("target", target=3.0))
 
 
-def fit(module, data, **changes):
-    trainer = pl.Trainer(
+def make_trainer(**changes):
+    return pl.Trainer(
         accelerator="cpu",
         max_epochs=-1,
         max_steps=STEPS,
+        limit_val_batches=0,
         logger=False,
         use_distributed_sampler=False,
         enable_checkpointing=False,
@@ -50,8 +51,6 @@ def fit(module, data, **changes):
         enable_model_summary=False,
         **changes,
     )
-    trainer.fit(module, data)
-    return trainer
 
 
 def without_noise(self, like, *shape):
@@ -80,7 +79,8 @@ def main(shard: str, transition_input: str, folder: str) -> None:
     GaussianLatent.noise = without_noise
     data = make_data(shard)
     module = make_module(data, transition_input)
-    trainer = fit(module, data, devices=2, strategy="ddp")
+    trainer = make_trainer(devices=2, strategy="ddp")
+    trainer.fit(module, data)
     torch.save(module.state_dict(), Path(folder, f"rank{trainer.global_rank}.pt"))
     torch.distributed.destroy_process_group()
 

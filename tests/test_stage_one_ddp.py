@@ -9,9 +9,20 @@ import pytest
 import torch
 from model_factory import OBS_DIM
 from shard_factory import write_shard
-from stage_one_on_two_processes import STEPS, fit, joined, make_data, make_module, without_noise
+from stage_one_on_two_processes import (
+    STEPS,
+    joined,
+    make_data,
+    make_module,
+    make_trainer,
+    without_noise,
+)
 
 from lawm.latents import GaussianLatent
+
+
+class Batches(list):
+    """One loader; Lightning takes a plain list for several."""
 
 
 @pytest.mark.slow
@@ -37,8 +48,8 @@ def test_two_processes_reach_the_weights_of_one_with_the_same_global_batches(
     module = make_module(data, transition_input)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     stream = iter(data.train_dataloader())
-    batches = [joined(next(stream), next(stream)) for _ in range(STEPS)]
-    fit(module, batches, devices=1)
+    batches = Batches(joined(next(stream), next(stream)) for _ in range(STEPS))
+    make_trainer(devices=1).fit(module, batches, val_dataloaders=batches)
     alone = module.state_dict()
 
     assert ranks[0].keys() == ranks[1].keys() == alone.keys()

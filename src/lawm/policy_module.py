@@ -53,8 +53,10 @@ class LatentPolicyModule(pl.LightningModule):
         horizon: H, imagination steps.
         gamma: Discount per agent step.
         lambda_: Of the lambda-returns.
-        entropy: Weight of the entropy bonus.
-        target_rate: Share by which the target critic moves towards the critic at each update.
+        entropy: Weight of the entropy bonus. A policy that must be noisy in imagination keeps away
+            from what it can only just do, and so survives the model's errors in the environment.
+        target_rate: Share by which the target critic moves towards the critic at each update. Too
+            slow, and the values lag behind for the whole stage: a short-sighted policy.
         learning_rate: Of Adam, actor and critic.
         gradient_clip: Greatest gradient norm, of actor and critic apart.
         cooldown: Share of the stage's updates over which the learning rate falls at the end.
@@ -70,8 +72,8 @@ class LatentPolicyModule(pl.LightningModule):
         horizon: int = 10,
         gamma: float = 0.99,
         lambda_: float = 0.95,
-        entropy: float = 1e-3,
-        target_rate: float = 0.02,
+        entropy: float = 3e-2,
+        target_rate: float = 0.1,
         learning_rate: float = 3e-4,
         gradient_clip: float = 10.0,
         cooldown: float = 0.5,

@@ -66,7 +66,7 @@ def test_each_validation_writes_a_picture_and_its_figures(data, tmp_path):
     assert [image.step for image in images] == [2, 4]  # not in the sanity check
     pictures = [np.asarray(Image.open(io.BytesIO(i.encoded_image_string))) for i in images]
     for picture in pictures:
-        assert picture.shape == (840, 800, 3)
+        assert picture.shape == (900, 800, 3)
         assert picture.dtype == np.uint8
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50  # lines, words, colours
     assert not np.array_equal(*pictures)
@@ -95,7 +95,7 @@ def test_training_is_the_same_with_and_without_it(data, tmp_path):
 def test_fewer_dimensions_make_a_picture_too(data, tmp_path):
     fit(data, tmp_path / "tb", [OpenLoopCallback(CONTEXT, dimensions=1)], max_steps=2)
     image = read(tmp_path / "tb").Images("open_loop")[0]
-    assert (image.width, image.height) == (800, 840)
+    assert (image.width, image.height) == (800, 900)
 
 
 def test_windows_that_the_context_fills_are_not_drawn(data, tmp_path):

@@ -11,7 +11,7 @@ import matplotlib.figure
 import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 from torch import Tensor
 
@@ -169,8 +169,9 @@ def _draw_errors(axis: matplotlib.axes.Axes, errors: dict[str, Tensor], context:
     )
     axis.set(xlabel="steps ahead", ylabel="squared error / variance")
     axis.set_yscale("log")
-    axis.yaxis.set_major_formatter(LogFormatter())  # 0.4, not 4 x 10^-1
-    axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")  # 0.5, not 5 x 10^-1
+    axis.yaxis.set_minor_formatter(NullFormatter())
     axis.margins(x=0)
     axis.grid(which="major", alpha=0.3)
 

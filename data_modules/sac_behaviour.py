@@ -1,7 +1,7 @@
 """Soft actor-critic as the behaviour policy: it learns while it is recorded.
 
 The learner is that of stable-baselines3 (https://github.com/DLR-RM/stable-baselines3, MIT), the
-optional extra ``lawm[collect]``; nothing else in lawm needs it.
+optional extra ``collect``; nothing else in lawm needs it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SacBehaviour:
         if importlib.util.find_spec("stable_baselines3") is None:
             raise LawmError(
                 "The behaviour policy `sac` needs stable-baselines3, which is not installed. Run "
-                "`pip install 'lawm[collect]'`, or take `--policy random`."
+                "`pip install -e '.[collect]'`, or take `--policy random`."
             )
         self._replay, self._rollouts = (
             EpisodeRecorder(

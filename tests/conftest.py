@@ -5,7 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_runs import tiny_fit, tiny_shard
+
+torch.set_num_threads(
+    1
+)  # the tests' tensors are small, and several test processes run side by side
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ def write_video(frames: np.ndarray, path: Path, fps: float) -> None:
 
     Args:
         frames: (F, H, W, 3) uint8.
-        path: Its ending chooses the format. mp4 needs the extra ``lawm[video]``.
+        path: Its ending chooses the format. mp4 needs the extra ``video``.
         fps: Frames per second at which the frames were taken. Above 50, frames are left out.
 
     Raises:
@@ -47,7 +47,7 @@ def check_video_path(path: Path) -> None:
         )
     if path.suffix == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
         raise LawmError(
-            f"Writing {path} needs the extra 'video': pip install 'lawm[video]'. "
+            f"Writing {path} needs the extra 'video': pip install -e '.[video]'. "
             "Or give a name that ends in '.gif', which needs nothing."
         )
 

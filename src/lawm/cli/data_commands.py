@@ -19,7 +19,7 @@ examples:
   lawm data collect --env dm_control/walker-walk --policy sac --steps 100000 \\
       --keep rollouts --checkpoint-every 20000 --rollout-episodes 10 rollouts.h5
 
-Ctrl-C writes the whole episodes gathered so far. SAC needs `pip install 'lawm[collect]'`.
+Ctrl-C writes the whole episodes gathered so far. SAC needs `pip install -e '.[collect]'`.
 """
 
 

@@ -218,13 +218,15 @@ def test_a_finished_run_is_only_reported_again(finished_run, capsys, monkeypatch
     assert "Return, final policy" in capsys.readouterr().out
 
 
-def test_a_finished_policy_can_be_trained_further(finished_run, tiny_data, tmp_path):
-    arguments = ["fit", "--resume", str(finished_run), "--stages.policy.max_steps", "15"]
-    assert main(arguments) == 0
-    assert [row["step"] for row in rows(finished_run / "evaluation.csv")] == ["5", "10", "15"]
-    assert tiny_fit(tiny_data, tmp_path / "long", "--stages.policy.max_steps", "15") == 0
-    assert_equal_weights(finished_run, tmp_path / "long", "policy")
-    saved = yaml.safe_load((finished_run / "config.yaml").read_text())
+def test_a_finished_policy_can_be_trained_further(tiny_data, tmp_path):
+    """Without a cooldown, whose place depends on the stage's length, as if asked for at once."""
+    short, long, constant = tmp_path / "short", tmp_path / "long", ("--policy.cooldown", "0")
+    assert tiny_fit(tiny_data, short, *constant) == 0
+    assert main(["fit", "--resume", str(short), "--stages.policy.max_steps", "15"]) == 0
+    assert [row["step"] for row in rows(short / "evaluation.csv")] == ["5", "10", "15"]
+    assert tiny_fit(tiny_data, long, *constant, "--stages.policy.max_steps", "15") == 0
+    assert_equal_weights(short, long, "policy")
+    saved = yaml.safe_load((short / "config.yaml").read_text())
     assert saved["stages"]["policy"]["max_steps"] == 15
 
 

@@ -48,6 +48,14 @@ def test_a_batch_without_labelled_rows_has_zero_supervised_terms(variant):
 
 
 @variants
+def test_every_parameter_gets_a_gradient_even_without_labelled_rows(variant):
+    module = make_module(variant)
+    loss_of(module, make_batch(labelled=0))[0].backward()
+    without = [name for name, p in module.named_parameters() if p.grad is None]
+    assert without == []
+
+
+@variants
 def test_a_batch_without_action_free_rows_is_finite(variant):
     loss, logs = loss_of(make_module(variant), make_batch(rows=4, labelled=4))
     assert torch.isfinite(loss)

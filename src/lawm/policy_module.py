@@ -59,7 +59,8 @@ class LatentPolicyModule(pl.LightningModule):
             slow, and the values lag behind for the whole stage: a short-sighted policy.
         learning_rate: Of Adam, actor and critic.
         gradient_clip: Greatest gradient norm, of actor and critic apart.
-        cooldown: Share of the stage's updates over which the learning rate falls at the end.
+        cooldown: Share of the stage's updates over which the learning rate falls at the end. A
+            policy that is trained further after its end cools down once more.
     """
 
     def __init__(

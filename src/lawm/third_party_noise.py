@@ -22,6 +22,7 @@ _WARNINGS = (
     (r".*treespec, LeafSpec.*", r"lightning\..*", "lightning 2.6 with torch 2.13, no effect"),
     (r".*does not have many workers.*", r"lightning\..*", "the data is in memory, 0 is fastest"),
     (r"Found .* in eval mode", r"lightning\..*", "stage 2's frozen world model is meant to be"),
+    (r"Total length of `list` across ranks is zero", r"lightning\..*", "nothing is held out"),
     (r".*smaller than the logging interval.*", r"lightning\..*", "short trial runs"),
 )
 

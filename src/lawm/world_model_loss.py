@@ -110,9 +110,12 @@ def balanced_kl(
 
 
 def source_mean(values: Tensor, rows: slice) -> Tensor:
-    """Mean over ``values[:, rows]``, zero where there are no such rows."""
+    """Mean over ``values[:, rows]``, zero where there are no such rows.
+
+    Without rows it is still part of the graph: plain DDP wants a gradient for every parameter.
+    """
     part = values[:, rows]
-    return part.mean() if part.numel() else values.new_zeros(())
+    return part.sum() / max(part.numel(), 1)
 
 
 def masked_mean(values: Tensor, mask: Tensor, rows: slice) -> Tensor:

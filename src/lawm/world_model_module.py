@@ -160,7 +160,7 @@ class WorldModelModule(pl.LightningModule):
         return latent_action.decode(before, u_inverse), latent_action.decode(before, u_action)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union is private)
-        """AdamW with decay on the matrices alone; plain SGD steps for the dual variable."""
+        """AdamW with decay on the matrices alone; the dual variable has a rate of its own."""
         matrices = [p for p in self.model.parameters() if p.ndim >= 2]
         vectors = [p for p in self.model.parameters() if p.ndim < 2]
         groups: list[dict[str, Any]] = [

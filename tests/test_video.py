@@ -62,6 +62,6 @@ def test_other_endings_are_refused(frames, tmp_path):
 
 def test_mp4_without_the_extra_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(LawmError, match=r"needs the extra 'video': pip install 'lawm\[video\]'"):
+    with pytest.raises(LawmError, match=r"needs the extra 'video': pip install -e '.\[video\]'"):
         check_video_path(tmp_path / "v.mp4")
     check_video_path(tmp_path / "v.gif")

@@ -19,6 +19,14 @@ class Trainer(SimpleNamespace):
         self.saved.append(self.global_step)
 
 
+@pytest.fixture(autouse=True)
+def _default_interrupt_handler():
+    """A shell starts background jobs with SIGINT ignored; the tests must not depend on that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def make(tmp_path, every=4):
     return StageCheckpoint(tmp_path / "last.ckpt", every, {"inputs": {}}, "lawm")
 

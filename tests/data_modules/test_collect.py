@@ -183,7 +183,7 @@ def test_too_few_steps_for_an_episode(tmp_path: Path) -> None:
 
 def test_sac_without_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(LawmError, match=r"needs stable-baselines3.*pip install 'lawm\[collect\]'"):
+    with pytest.raises(LawmError, match=r"needs stable-baselines3.*pip install -e '.\[collect\]'"):
         run(tmp_path / "x.h5", policy="sac", steps=EPISODE)
 
 

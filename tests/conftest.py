@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,10 @@ import pytest
 import torch
 from tiny_runs import tiny_fit, tiny_shard
 
-torch.set_num_threads(
-    1
-)  # the tests' tensors are small, and several test processes run side by side
+# The tests' tensors are small, and several test processes run side by side. `lawm fit` heeds the
+# variable, too: sums over two threads are not the same bit for bit in every run.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

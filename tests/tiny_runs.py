@@ -66,7 +66,7 @@ def fit_arguments(shard: Path, run_dir: Path | None, *more: str) -> list[str]:
         "fit",
         *("--config", str(CONF / "debug.yaml"), "--data.shards", str(shard)),
         *("--data.labels", "50%", "--data.held_out", "2 episodes"),
-        *("--trainer.accelerator", "cpu", "--threads", "1"),
+        *("--trainer.accelerator", "cpu"),
         *where,
         *more,
     ]

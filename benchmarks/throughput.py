@@ -50,7 +50,7 @@ class Parts:
 def make_spec() -> DataSpec:
     """The shapes of walker-walk."""
     state = ObservationSpec((OBS_DIM,), "state", (0.0,) * OBS_DIM, (1.0,) * OBS_DIM)
-    return DataSpec({"state": state}, (-1.0,) * ACTION_DIM, (1.0,) * ACTION_DIM)
+    return DataSpec({"state": state}, (-1.0,) * ACTION_DIM, (1.0,) * ACTION_DIM, terminates=False)
 
 
 def world_model_step(module: WorldModelModule, batch: Batch) -> Step:

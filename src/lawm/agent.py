@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lawm.errors import LawmError
-from lawm.imagination import LatentPolicy, choose
+from lawm.imagination import LatentPolicy
 from lawm.rssm import ModelState
 from lawm.support_constraint import SupportConstraint
 from lawm.world_model import WorldModel
@@ -58,9 +58,10 @@ class LatentActionAgent:
             LawmError: A key is missing or has another shape than in the data.
         """
         s, single = self._filter(obs, state)
-        u, action, _ = choose(
-            self.model, self.policy, self.constraint, s.features, stochastic=False
-        )
+        latent_action = self.model.latent_action
+        mean, _ = self.policy.distribution(self.policy.network(s.features))
+        u = self.constraint.apply(latent_action.prior(s.features), mean, stochastic=False)
+        action = latent_action.decode(s.features, u)
         h = self.model.rssm.bind().recur(s.h, s.z, self.model.transition_input.act(u, action))
         scaled = action.cpu().numpy()
         in_units = self._low + (scaled + 1.0) * 0.5 * (self._high - self._low)

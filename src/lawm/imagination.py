@@ -7,9 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lawm.fused.imagine_scan import Choice, imagine_scan
+from lawm.fused.kernels import kernels_usable
+from lawm.latents import GaussianLatent
 from lawm.networks import MLP
 from lawm.rssm import ModelState
 from lawm.support_constraint import SupportConstraint
+from lawm.transition_input import ActionInput
 from lawm.world_model import WorldModel
 
 
@@ -48,28 +52,17 @@ class LatentPolicy(nn.Module):
         self.network = MLP(features, hidden, 2 * size, num_layers, output_scale=0.1)
         self.min_std, self.max_std = min_std, max_std
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of v, each ``(..., size)``."""
-        mean, raw_std = self.network(features).chunk(2, dim=-1)
+    def distribution(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of v, each ``(..., size)``, from the network's output."""
+        mean, raw_std = raw.chunk(2, dim=-1)
         std = self.min_std + (self.max_std - self.min_std) * torch.sigmoid(raw_std)
         return 5.0 * torch.tanh(mean / 5.0), std
 
 
-def choose(
-    model: WorldModel,
-    policy: LatentPolicy,
-    constraint: SupportConstraint,
-    features: Tensor,
-    stochastic: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The policy's step at s: latent action, decoded action in [-1, 1], entropy estimate."""
-    mean, std = policy(features)
-    v = torch.addcmul(mean, std, torch.randn_like(mean)) if stochastic else mean
-    u = constraint.apply(model.latent_action.prior(features), v, stochastic)
-    action = model.latent_action.decode(features, u)
-    # entropy of v up to a constant, plus the log-volume of the squashing
-    entropy = std.log().sum(dim=-1) + constraint.log_det(v)
-    return u, action, entropy
+def sample(policy: LatentPolicy, raw: Tensor, noise: Tensor) -> Tensor:
+    """The policy's v from its network's output ``(..., 2 size)`` and noise ``(..., size)``."""
+    mean, std = policy.distribution(raw)
+    return torch.addcmul(mean, std, noise)
 
 
 def imagine(
@@ -84,22 +77,57 @@ def imagine(
     The action that enters the model is the decoder's mean: sampled decoder noise teaches nothing
     and hands the policy a noisy gradient.
     """
-    state, rssm = start, model.rssm.bind()
-    features = [state.features]
-    entropies = []
-    for _ in range(horizon):
-        u, action, entropy = choose(model, policy, constraint, features[-1], stochastic=True)
-        state = model.imagine_step(rssm, state, model.transition_input.act(u, action))
-        features.append(state.features)
-        entropies.append(entropy)
-    stacked = torch.stack(features)
-    after = stacked[1:]
+    noise = torch.randn(horizon, start.h.shape[0], constraint.size).to(start.h)
+
+    def latent_action(t: int, raw: Tensor, prior: Tensor) -> Tensor:
+        return constraint.apply(prior, sample(policy, raw, noise[t]), stochastic=True)
+
+    if _scan_applies(model):
+        features, raw = imagine_scan(
+            model.rssm, model.latent_action, policy.network, latent_action, start, horizon
+        )
+    else:
+        features, raw = _step_by_step(model, policy, latent_action, start, horizon)
+    after = features[1:]
+    logit = model.continue_logit(after)
+    # entropy of v up to a constant, plus the log-volume of the squashing
+    _, std = policy.distribution(raw)
+    entropy = std.log().sum(dim=-1) + constraint.log_det(sample(policy, raw, noise))
+    reward = model.reward(after)
     return ImaginedTrajectory(
-        features=stacked,
-        reward=model.reward(after),
-        continuation=torch.sigmoid(model.continue_logit(after)),
-        entropy=torch.stack(entropies),
+        features=features,
+        reward=reward,
+        continuation=torch.ones_like(reward) if logit is None else torch.sigmoid(logit),
+        entropy=entropy,
     )
 
 
-__all__ = ["ImaginedTrajectory", "LatentPolicy", "choose", "imagine"]
+def _scan_applies(model: WorldModel) -> bool:
+    return (
+        kernels_usable(model.rssm.cell.linear.weight)
+        and isinstance(model.rssm.latent, GaussianLatent)
+        and isinstance(model.transition_input, ActionInput)
+    )
+
+
+def _step_by_step(
+    model: WorldModel,
+    policy: LatentPolicy,
+    latent_action: Choice,
+    start: ModelState,
+    horizon: int,
+) -> tuple[Tensor, Tensor]:
+    """Any latents, any transition input, any device; autograd follows each operator."""
+    state, rssm = start, model.rssm.bind()
+    features, raws = [state.features], []
+    for t in range(horizon):
+        raw = policy.network(features[-1])
+        u = latent_action(t, raw, model.latent_action.prior(features[-1]))
+        action = model.latent_action.decode(features[-1], u)
+        state = model.imagine_step(rssm, state, model.transition_input.act(u, action))
+        features.append(state.features)
+        raws.append(raw)
+    return torch.stack(features), torch.stack(raws)
+
+
+__all__ = ["ImaginedTrajectory", "LatentPolicy", "imagine", "sample"]

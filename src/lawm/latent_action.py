@@ -127,6 +127,12 @@ class LatentActionModel(nn.Module):
         hidden = self.decoder_layer(torch.cat([features, u], dim=-1))
         return torch.tanh(self.decoder_output(self.decoder_dropout(hidden)))
 
+    def decoder_dropout_mask(self, like: Tensor) -> Tensor | None:
+        """What :attr:`decoder_dropout` would multiply with, shaped and typed as ``like``."""
+        if not self.training or self.decoder_dropout.p == 0.0:
+            return None
+        return self.decoder_dropout(torch.ones_like(like))
+
     def decoder_std(self) -> Tensor:
         """Standard deviation of ``p(a | s, u)``, the same everywhere: ``(A,)``."""
         return self.min_std + (self.max_std - self.min_std) * torch.sigmoid(self.decoder_raw_std)

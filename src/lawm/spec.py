@@ -28,6 +28,7 @@ class DataSpec:
     control_timestep: float = 0.0  # seconds of one control step, before action repeat; 0 if unknown
     return_mean: float = float("nan")  # of the behaviour data, over episodes with rewards
     return_best: float = float("nan")
+    terminates: bool = True  # whether an episode of the data ends in a terminal state
 
     @property
     def action_dim(self) -> int:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lawm.batch import Batch
+from lawm.filtering import filter_windows
 from lawm.latent_action import LatentActionModel
 from lawm.latents import LatentKind, make_latent
 from lawm.networks import MLP
@@ -105,7 +106,7 @@ class WorldModel(nn.Module):
         )
         self.observation_decoder = ObservationDecoder(spec, features, c.hidden, c.num_layers)
         self.reward_head = MLP(features, c.hidden, 1, c.num_layers, 0.0, c.reward_dropout)
-        self.continue_head = MLP(features, c.hidden, 1, 1, 0.0)
+        self.continue_head = MLP(features, c.hidden, 1, 1, 0.0) if spec.terminates else None
 
     def observe(self, batch: Batch) -> Observed:
         """Filter a batch of windows with the posteriors.
@@ -125,46 +126,35 @@ class WorldModel(nn.Module):
             next_projected[:, labelled:],
             self.latent_action.latent.noise(embed, steps, rows),
         )
-        embed_projected = self.rssm.project_embed(embed).unbind()
-        z_noise = self.rssm.latent.noise(embed, steps + 1, rows).unbind()
-
-        latent, rssm, latent_action = self.rssm.latent, self.rssm.bind(), self.latent_action.bind()
-        h = self.rssm.initial_h(rows, embed)
-        states_h, states_z, z_posteriors, in_loop = [], [], [], []
-        for t in range(steps + 1):
-            params = rssm.posterior(h, embed_projected[t])
-            z = latent.sample(params, z_noise[t])
-            states_h.append(h)
-            states_z.append(z)
-            z_posteriors.append(params)
-            if t < steps:
-                features = torch.cat([h, z], dim=-1)
-                step = self.transition_input.observe(latent_action, features, known, t)
-                in_loop.append(step)
-                h = rssm.recur(h, z, step.x)
-
-        all_h, all_z = torch.stack(states_h), torch.stack(states_z)
-        features = torch.cat([all_h, all_z], dim=-1)
-        before = features[:-1]
-        from_loop = [s.labelled_params for s in in_loop if s.labelled_params is not None]
-        action_posterior = (
-            torch.stack(from_loop)
-            if from_loop
-            else self.latent_action.action_posterior(before[:, :labelled], action_projected)
+        filtered = filter_windows(
+            self.rssm,
+            self.latent_action,
+            self.transition_input,
+            self.rssm.project_embed(embed),
+            known,
+            self.rssm.latent.noise(embed, steps + 1, rows),
         )
+
+        features = filtered.features
+        h, z = features.split([self.rssm.deter, self.rssm.latent.size], dim=-1)
+        before = features[:-1]
+        action_posterior = filtered.action_posterior
+        if action_posterior is None:
+            action_posterior = self.latent_action.action_posterior(
+                before[:, :labelled], action_projected
+            )
         labelled_inverse = self.latent_action.inverse_posterior(
             before[:, :labelled], next_projected[:, :labelled]
         )
-        free_inverse = torch.stack([step.free_params for step in in_loop])
         return Observed(
             embed=embed,
-            h=all_h,
-            z=all_z,
-            z_posterior=torch.stack(z_posteriors),
-            z_prior=self.rssm.prior(all_h),
+            h=h,
+            z=z,
+            z_posterior=filtered.z_posterior,
+            z_prior=self.rssm.prior(h),
             features=features,
             action_posterior=action_posterior,
-            inverse_posterior=torch.cat([labelled_inverse, free_inverse], dim=1),
+            inverse_posterior=torch.cat([labelled_inverse, filtered.inverse_posterior], dim=1),
             action_prior=self.latent_action.prior(before),
         )
 
@@ -184,8 +174,10 @@ class WorldModel(nn.Module):
         out: Tensor = self.reward_head(next_features).squeeze(-1)
         return out
 
-    def continue_logit(self, next_features: Tensor) -> Tensor:
-        """Log-odds that the transition into s_{t+1} was not terminal."""
+    def continue_logit(self, next_features: Tensor) -> Tensor | None:
+        """Log-odds that the transition into s_{t+1} was not terminal; None if none ever is."""
+        if self.continue_head is None:
+            return None
         out: Tensor = self.continue_head(next_features).squeeze(-1)
         return out
 

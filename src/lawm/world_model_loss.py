@@ -144,8 +144,13 @@ def world_model_terms(
     after = observed.features[1:]
     reward_error = (model.reward(after) - batch.reward.transpose(0, 1)) / options.reward_std
     reward = 0.5 * reward_error.square()
-    continuation = F.binary_cross_entropy_with_logits(
-        model.continue_logit(after), 1.0 - batch.terminated.transpose(0, 1), reduction="none"
+    logit = model.continue_logit(after)
+    continuation = (
+        torch.zeros_like(reward)  # no episode of the data ever ends: nothing to learn
+        if logit is None
+        else F.binary_cross_entropy_with_logits(
+            logit, 1.0 - batch.terminated.transpose(0, 1), reduction="none"
+        )
     )
 
     before = observed.features[:-1, labelled]

@@ -1,0 +1,117 @@
+"""Builds ``kernels.c`` with the machine's C compiler and loads it; without one there is no library.
+
+The library is kept in ``$XDG_CACHE_HOME/lawm`` (default ``~/.cache/lawm``) under a name made of the
+source, the compiler and the processor, so that it is built once for each of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import warnings
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+# strict IEEE semantics of NaN stay on: a diverging run must show NaN, not a number
+FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
+TUNINGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-fopenmp-simd",), ())
+FLOAT_BYTES = 4
+ENTRY_POINTS = {
+    "lawm_norm_silu_forward": (None, 4, 1, 6),
+    "lawm_norm_silu_backward": (ctypes.c_int, 3, 0, 7),
+    "lawm_gru_forward": (None, 5, 1, 6),
+    "lawm_gru_backward": (ctypes.c_int, 6, 0, 9),
+    "lawm_gaussian_forward": (None, 3, 1, 3),
+    "lawm_gaussian_backward": (None, 3, 0, 4),
+}  # name -> result, and how many integers, floats and pointers it takes, in this order
+
+
+@lru_cache(maxsize=1)
+def library() -> ctypes.CDLL | None:
+    """The kernels, or None where there is no C compiler, with a warning if it failed."""
+    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
+    if compiler is None:
+        return None
+    source = files("lawm.fused").joinpath("kernels.c").read_bytes()
+    target = cache_folder() / f"kernels-{_build_key(source, compiler)}.so"
+    if not target.is_file() and (problem := _build(compiler, source, target)):
+        warnings.warn(
+            f"lawm runs without its CPU kernels, about half as fast: {problem} Set compile: off "
+            "to choose this without a warning.",
+            stacklevel=2,
+        )
+        return None
+    return _load(target)
+
+
+def loaded_library() -> ctypes.CDLL:
+    """The kernels, where :func:`library` was found to have them."""
+    kernels = library()
+    assert kernels is not None
+    return kernels
+
+
+def check_status(status: int) -> None:
+    """Raise for what a kernel returned.
+
+    Raises:
+        MemoryError: It is not 0.
+    """
+    if status != 0:
+        raise MemoryError("lawm's CPU kernels could not allocate their working memory.")
+
+
+def cache_folder() -> Path:
+    """Where built libraries lie."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lawm"
+
+
+def _build_key(source: bytes, compiler: str) -> str:
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
+    key = hashlib.sha256(source + version + repr((FLAGS, TUNINGS, platform.machine())).encode())
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():  # a home folder may be shared by machines with other processors
+        lines = cpuinfo.read_text().splitlines()
+        key.update("".join(sorted({s for s in lines if s.startswith(("flags", "Feat"))})).encode())
+    return key.hexdigest()[:16]
+
+
+def _build(compiler: str, source: bytes, target: Path) -> str | None:
+    """Compile to ``target`` with the first tuning that works; else a sentence of what failed."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            source_file, built = Path(folder) / "kernels.c", Path(folder) / "kernels.so"
+            source_file.write_bytes(source)
+            for tuning in TUNINGS:
+                command = [compiler, *FLAGS, *tuning, "-shared", "-fPIC"]
+                command += [str(source_file), "-o", str(built), "-lm"]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if done.returncode == 0:
+                    os.replace(built, target)  # whole or not at all, whoever else is building
+                    return None
+    except OSError as error:
+        return f"the library could not be written to {target.parent} ({error})."
+    return f"{compiler} failed with: {done.stderr.strip().splitlines()[-1:]}."
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    kernels = ctypes.CDLL(str(path))
+    for name, (result, integers, floats, pointers) in ENTRY_POINTS.items():
+        function = getattr(kernels, name)
+        function.restype = result
+        function.argtypes = (
+            [ctypes.c_int64] * integers
+            + [ctypes.c_float] * floats
+            + [ctypes.c_void_p] * pointers
+        )
+    return kernels
+
+
+__all__ = ["FLOAT_BYTES", "cache_folder", "check_status", "library", "loaded_library"]

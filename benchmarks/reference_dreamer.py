@@ -52,9 +52,7 @@ def normal(params: Tensor) -> td.Independent:
 class ReferenceWorldModel(nn.Module):
     """Encoder, RSSM and heads."""
 
-    def __init__(
-        self, obs_dim: int, action_dim: int, deter: int, stoch: int, hidden: int
-    ) -> None:
+    def __init__(self, obs_dim: int, action_dim: int, deter: int, stoch: int, hidden: int) -> None:
         super().__init__()
         self.deter, self.stoch = deter, stoch
         self.encoder = mlp(obs_dim, hidden, hidden)

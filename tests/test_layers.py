@@ -16,6 +16,7 @@ LAYERS = {
     "lawm.callbacks": PARTS,
     "lawm.world_model_module": LIGHTNING_MODULES,
     "lawm.policy_module": LIGHTNING_MODULES,
+    "lawm.acceleration": LIGHTNING_MODULES,
     "lawm.start_states": LIGHTNING_MODULES,
     "lawm.saved_run": LIGHTNING_MODULES,
     "lawm.stage_runner": TRAINER,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from lawm.errors import LawmError
 
+CompileMode = Literal["auto", "off", "full"]  # see lawm.acceleration
 StageName = Literal["world_model", "policy"]
 STAGES: tuple[StageName, ...] = ("world_model", "policy")
 
@@ -83,6 +84,9 @@ class FitConfig:
     trainer: dict[str, Any]  # Lightning Trainer arguments that both stages share
     stages: dict[StageName, StageConfig]
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    compile: CompileMode = (
+        "auto"  # how the arithmetic is run; changes results in the last bits alone
+    )
 
     def __post_init__(self) -> None:
         """Check the counts.
@@ -103,4 +107,4 @@ class FitConfig:
                 raise LawmError(f"{key} is {value}; expected a whole number from 1.")
 
 
-__all__ = ["STAGES", "EvaluationConfig", "FitConfig", "StageConfig", "StageName"]
+__all__ = ["STAGES", "CompileMode", "EvaluationConfig", "FitConfig", "StageConfig", "StageName"]

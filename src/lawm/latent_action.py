@@ -131,7 +131,8 @@ class LatentActionModel(nn.Module):
         """What :attr:`decoder_dropout` would multiply with, shaped and typed as ``like``."""
         if not self.training or self.decoder_dropout.p == 0.0:
             return None
-        return self.decoder_dropout(torch.ones_like(like))
+        mask: Tensor = self.decoder_dropout(torch.ones_like(like))
+        return mask
 
     def decoder_std(self) -> Tensor:
         """Standard deviation of ``p(a | s, u)``, the same everywhere: ``(A,)``."""

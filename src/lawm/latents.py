@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lawm.fused.functions import softplus
+from lawm.fused.kernels import kernels_usable
+
 LatentKind = Literal["gaussian", "categorical"]
 
 
@@ -46,7 +49,8 @@ class GaussianLatent:
     def mean_std(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation, each ``(..., size)``."""
         mean, raw_std = params.chunk(2, dim=-1)
-        return mean, F.softplus(raw_std) + self.min_std
+        positive = softplus(raw_std) if kernels_usable(params) else F.softplus(raw_std)
+        return mean, positive + self.min_std
 
     def noise(self, like: Tensor, *shape: int) -> Tensor:
         """Standard normal."""

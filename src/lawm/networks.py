@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lawm.fused.functions import norm_silu_linear
 from lawm.fused.kernels import kernels_usable
-from lawm.fused.norm_linear import NormSiLULinear
 
 NORM_EPS = 1e-3  # DreamerV3's
 
@@ -47,12 +47,8 @@ class NormedLinear(nn.Module):
     def forward(self, x: Tensor, projected: Tensor | None = None) -> Tensor:
         """``(..., in_features)``, and ``(..., out_features)`` of :meth:`project`."""
         if kernels_usable(self.linear.weight):
-            bias = self.linear.bias if projected is None else projected.flatten(0, -2)
-            norm = self.norm
-            out: Tensor = NormSiLULinear.apply(
-                x.flatten(0, -2), self.linear.weight, bias, norm.weight, norm.bias, NORM_EPS
-            )
-            return out.unflatten(0, x.shape[:-1])
+            bias, norm = self.linear.bias if projected is None else projected, self.norm
+            return norm_silu_linear(x, self.linear.weight, bias, norm.weight, norm.bias, NORM_EPS)
         y = self.linear(x) if projected is None else projected + x @ self.linear.weight.t()
         return F.silu(self.norm(y))
 

@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 from rich.console import Console
 
+from lawm.acceleration import accelerate
 from lawm.callbacks.progress import Figure, StageProgress
 from lawm.callbacks.random_stream import RandomStream
 from lawm.callbacks.stage_checkpoint import StageCheckpoint
@@ -152,6 +153,7 @@ class StageRunner:
         table.follow(trainer)
         if is_rank_zero():
             self.files.done_marker.unlink(missing_ok=True)  # an extended stage is not finished
+        accelerate(module, self._config.compile)
         module.to(trainer.strategy.root_device)  # start states are computed on the device, too
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         record = StageRecord(

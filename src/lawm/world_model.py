@@ -136,15 +136,13 @@ class WorldModel(nn.Module):
         )
 
         features = filtered.features
-        h, z = features.split([self.rssm.deter, self.rssm.latent.size], dim=-1)
-        before = features[:-1]
+        h, z = torch.split(features, [self.rssm.deter, self.rssm.latent.size], dim=-1)
+        before = features[:-1, :labelled]
         action_posterior = filtered.action_posterior
         if action_posterior is None:
-            action_posterior = self.latent_action.action_posterior(
-                before[:, :labelled], action_projected
-            )
+            action_posterior = self.latent_action.action_posterior(before, action_projected)
         labelled_inverse = self.latent_action.inverse_posterior(
-            before[:, :labelled], next_projected[:, :labelled]
+            before, next_projected[:, :labelled]
         )
         return Observed(
             embed=embed,
@@ -155,7 +153,7 @@ class WorldModel(nn.Module):
             features=features,
             action_posterior=action_posterior,
             inverse_posterior=torch.cat([labelled_inverse, filtered.inverse_posterior], dim=1),
-            action_prior=self.latent_action.prior(before),
+            action_prior=self.latent_action.prior(features)[:-1],
         )
 
     def imagine_step(self, rssm: RSSMStep, state: ModelState, x: Tensor) -> ModelState:

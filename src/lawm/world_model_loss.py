@@ -88,8 +88,9 @@ def balanced_kl(
     """KL with balanced gradients and free nats.
 
     ``balance * max(KL(sg(q)||p), free) + (1 - balance) * max(KL(q||sg(p)), free)``, with
-    the KL summed over the parts: Hafner et al., "Mastering Atari with Discrete World Models"
-    (DreamerV2), Algorithm 2, and free nats as in DreamerV3, Eq. 3.
+    the KL summed over the parts, as one KL whose gradients are scaled: Hafner et al.,
+    "Mastering Atari with Discrete World Models" (DreamerV2), Algorithm 2, and free nats as in
+    DreamerV3, Eq. 3.
 
     Args:
         latent: Reads the parameters.
@@ -101,12 +102,16 @@ def balanced_kl(
     Returns:
         The loss and the plain KL, both ``(T, B)`` in nats.
     """
-    to_prior = latent.kl(posterior.detach(), prior).sum(dim=-1)
-    to_posterior = latent.kl(posterior, prior.detach()).sum(dim=-1)
-    loss = balance * to_prior.clamp_min(free_nats) + (1 - balance) * to_posterior.clamp_min(
-        free_nats
-    )
-    return loss, to_prior.detach()
+    kl = latent.kl(
+        _scaled_gradient(posterior, 1.0 - balance), _scaled_gradient(prior, balance)
+    ).sum(dim=-1)
+    return kl.clamp_min(free_nats), kl.detach()
+
+
+def _scaled_gradient(x: Tensor, factor: float) -> Tensor:
+    """x, with its gradient multiplied by ``factor``."""
+    constant = x.detach()
+    return constant + factor * (x - constant)
 
 
 def source_mean(values: Tensor, rows: slice) -> Tensor:
@@ -141,15 +146,15 @@ def world_model_terms(
         options.free_nats,
     )
 
-    after = observed.features[1:]
-    reward_error = (model.reward(after) - batch.reward.transpose(0, 1)) / options.reward_std
-    reward = 0.5 * reward_error.square()
-    logit = model.continue_logit(after)
+    # heads read all steps, and the results are cut: a cut through the features costs a copy
+    predicted = model.reward(observed.features)[1:]
+    reward = 0.5 * ((predicted - batch.reward.transpose(0, 1)) / options.reward_std).square()
+    logit = model.continue_logit(observed.features)
     continuation = (
         torch.zeros_like(reward)  # no episode of the data ever ends: nothing to learn
         if logit is None
         else F.binary_cross_entropy_with_logits(
-            logit, 1.0 - batch.terminated.transpose(0, 1), reduction="none"
+            logit[1:], 1.0 - batch.terminated.transpose(0, 1), reduction="none"
         )
     )
 

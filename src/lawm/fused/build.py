@@ -27,6 +27,8 @@ ENTRY_POINTS = {
     "lawm_norm_silu_backward": (ctypes.c_int, 3, 0, 7),
     "lawm_gru_forward": (None, 5, 1, 6),
     "lawm_gru_backward": (ctypes.c_int, 6, 0, 9),
+    "lawm_softplus_forward": (None, 2, 0, 2),
+    "lawm_softplus_backward": (None, 2, 0, 3),
     "lawm_gaussian_forward": (None, 3, 1, 3),
     "lawm_gaussian_backward": (None, 3, 0, 4),
 }  # name -> result, and how many integers, floats and pointers it takes, in this order
@@ -94,7 +96,7 @@ def _build(compiler: str, source: bytes, target: Path) -> str | None:
                 command += [str(source_file), "-o", str(built), "-lm"]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode == 0:
-                    os.replace(built, target)  # whole or not at all, whoever else is building
+                    built.replace(target)  # whole or not at all, whoever else is building
                     return None
     except OSError as error:
         return f"the library could not be written to {target.parent} ({error})."
@@ -107,9 +109,7 @@ def _load(path: Path) -> ctypes.CDLL:
         function = getattr(kernels, name)
         function.restype = result
         function.argtypes = (
-            [ctypes.c_int64] * integers
-            + [ctypes.c_float] * floats
-            + [ctypes.c_void_p] * pointers
+            [ctypes.c_int64] * integers + [ctypes.c_float] * floats + [ctypes.c_void_p] * pointers
         )
     return kernels
 

@@ -38,7 +38,7 @@ def imagine_scan(
     Returns:
         Features ``(H + 1, N, D + Z)`` and the policy network's outputs ``(H, N, .)``.
     """
-    out: tuple[Tensor, Tensor] = _ImagineScan.apply(
+    out: tuple[Tensor, Tensor] = _ImagineScan.apply(  # type: ignore[no-untyped-call]
         rssm, latent_action, policy, choice, start, horizon, *policy.parameters()
     )
     return out
@@ -155,7 +155,7 @@ class _Loop:
     def backward(self, d_state: Tensor, d_raws: Tensor) -> list[Tensor]:
         """The policy's gradients; ``d_state`` gains what comes through later steps."""
         dh, dz = d_state[:, :, : self.deter].unbind(), d_state[:, :, self.deter :].unbind()
-        of_s, of_u = self.decoder.weight.split([self.size, self.with_u - self.size], dim=1)
+        of_s, of_u = torch.split(self.decoder.weight, [self.size, self.with_u - self.size], dim=1)
         d_params = torch.zeros_like(self.z_params)
         for t in range(self.horizon - 1, -1, -1):
             self.z_sample.backward(t, dz[t + 1], d_params[t])
@@ -170,7 +170,10 @@ class _Loop:
                 d_state[t].addmm_(dy, of_s)
             raw, prior, chosen = self.graphs[t]
             d_raw, d_prior = torch.autograd.grad(
-                chosen, (raw, prior), dy @ of_u, allow_unused=True  # u may be free of the prior
+                chosen,
+                (raw, prior),
+                dy @ of_u,
+                allow_unused=True,  # u may be free of the prior
             )
             of_policy = self.policy.backward(t, d_raw.add_(d_raws[t]))
             if t > 0:

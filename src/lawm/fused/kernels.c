@@ -18,7 +18,7 @@ static inline float exp_of(float x) {
   union {
     float f;
     int32_t i;
-  } bits, value;
+  } bits, scale;
   bits.f = t + 12582912.0f; /* + 1.5 * 2^23: rounds, and n stands in the low bits */
   const float f = t - (bits.f - 12582912.0f);
   int32_t n = bits.i - 0x4B400000;
@@ -31,9 +31,8 @@ static inline float exp_of(float x) {
   p = p * f + 2.4022650696e-1f;
   p = p * f + 6.9314718056e-1f;
   p = p * f + 1.0f;
-  value.f = p;
-  value.i += n * 8388608; /* the exponent's lowest bit */
-  return value.f;
+  scale.i = (n + 127) * 8388608; /* the exponent's lowest bit */
+  return p * scale.f;
 }
 
 static inline float sigmoid(float x) { return 1.0f / (1.0f + exp_of(-x)); }
@@ -253,4 +252,19 @@ void lawm_gaussian_backward(int64_t rows, int64_t size, int64_t dout_stride, con
       draw[j] += d[j] * from[j] * sigmoid(raw[j]);
     }
   }
+}
+
+/* out = log(1 + e^x) of n numbers. */
+void lawm_softplus_forward(int64_t threads, int64_t n, const float *x, float *out) {
+  const int blocks = (int)num_blocks(n, 1, threads);
+#pragma omp parallel for simd schedule(static) num_threads(blocks) if (blocks > 1)
+  for (int64_t j = 0; j < n; j++) out[j] = softplus(x[j]);
+}
+
+/* dx = dout / (1 + e^-x) of n numbers. */
+void lawm_softplus_backward(int64_t threads, int64_t n, const float *x, const float *dout,
+                            float *dx) {
+  const int blocks = (int)num_blocks(n, 1, threads);
+#pragma omp parallel for simd schedule(static) num_threads(blocks) if (blocks > 1)
+  for (int64_t j = 0; j < n; j++) dx[j] = dout[j] * sigmoid(x[j]);
 }

@@ -25,7 +25,7 @@ _enabled = True
 
 def enable_kernels(enabled: bool) -> None:
     """Use the kernels from now on in this process where they can run, or not at all."""
-    global _enabled  # noqa: PLW0603 (one switch for the process, like torch's own for threads)
+    global _enabled
     _enabled = enabled
 
 

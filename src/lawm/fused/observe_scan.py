@@ -53,7 +53,7 @@ def observe_scan(
         ``(T, F, 2 U)``.
     """
     parameters = [p for module in _modules(rssm, latent_action) for p in module.parameters()]
-    out: tuple[Tensor, Tensor, Tensor] = _ObserveScan.apply(
+    out: tuple[Tensor, Tensor, Tensor] = _ObserveScan.apply(  # type: ignore[no-untyped-call]
         rssm, latent_action, inputs, embed_projected, next_projected, *parameters
     )
     return out
@@ -128,7 +128,11 @@ class _Loop:
     def forward(self, embed_projected: Tensor, next_projected: Tensor) -> None:
         """Fill the buffers."""
         h, params, weight = self.cell.h, self.z_params.unbind(), self.posterior_weight.t()
-        embed, u_params, action = embed_projected.unbind(), self.u_params.unbind(), self.action.unbind()
+        embed, u_params, action = (
+            embed_projected.unbind(),
+            self.u_params.unbind(),
+            self.action.unbind(),
+        )
         following = next_projected.unbind()
         inverse_weight, decoder_weight = self.inverse_weight.t(), self.decoder_weight.t()
         for t in range(self.steps + 1):
@@ -154,7 +158,7 @@ class _Loop:
         dh, dz = d_state[:, :, : self.deter].unbind(), d_state[:, :, self.deter :].unbind()
         d_free, d_params = d_state[:, self.labelled :].unbind(), d_z_params.unbind()
         d_u, d_decoded, action = d_u_params.unbind(), self.d_decoded.unbind(), self.action.unbind()
-        of_s, of_u = self.decoder.weight.split([self.size, self.with_u - self.size], dim=1)
+        of_s, of_u = torch.split(self.decoder.weight, [self.size, self.with_u - self.size], dim=1)
         for t in range(self.steps, -1, -1):
             if t < self.steps:
                 dy = self.transition.backward(t, self.cell.backward(t, dh[t + 1], dh[t]))
@@ -183,7 +187,7 @@ class _Loop:
         inputs = flat(before[:, :, self.deter :])
         transition = self.transition.weight_gradient(inputs)
         columns = [self.of_z.shape[1], self.with_u - self.size, self.of_x.shape[1]]
-        of_z, _, of_x = transition.split(columns, dim=1)
+        of_z, _, of_x = torch.split(transition, columns, dim=1)
         h = flat(before[:, :, : self.deter])
         return [
             self.posterior.weight_gradient(flat(self.state[:, :, : self.deter])),

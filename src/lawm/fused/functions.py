@@ -1,4 +1,4 @@
-"""``SiLU(LayerNorm(x W' + bias))`` over many rows at once as one autograd function."""
+"""Autograd functions on the kernels: a normed linear layer over many rows, and softplus."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from lawm.fused.build import loaded_library
 from lawm.fused.kernels import norm_silu, norm_silu_backward
 
 
-class NormSiLULinear(Function):
+class _NormSiLULinear(Function):
     """The layer on the kernels; ``bias`` is one row, or one for each row of x."""
 
     @staticmethod
@@ -54,4 +55,43 @@ class NormSiLULinear(Function):
         )
 
 
-__all__ = ["NormSiLULinear"]
+class _Softplus(Function):
+    """``log(1 + e^x)``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ANN401
+        """Any shape."""
+        x = x.contiguous()
+        ctx.save_for_backward(x)
+        out = torch.empty_like(x)
+        kernel = loaded_library().lawm_softplus_forward
+        kernel(torch.get_num_threads(), x.numel(), x.data_ptr(), out.data_ptr())
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_out: Tensor) -> Tensor:  # noqa: ANN401
+        """``d_out sigmoid(x)``."""
+        (x,) = ctx.saved_tensors
+        d_out, dx = d_out.contiguous(), torch.empty_like(x)
+        kernel = loaded_library().lawm_softplus_backward
+        kernel(torch.get_num_threads(), x.numel(), x.data_ptr(), d_out.data_ptr(), dx.data_ptr())
+        return dx
+
+
+def norm_silu_linear(
+    x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor, eps: float
+) -> Tensor:
+    """``SiLU(LayerNorm(x W' + bias))``: ``(..., I) -> (..., O)``; bias ``(O,)`` or ``(..., O)``."""
+    bias = bias if bias.dim() == 1 else bias.flatten(0, -2)
+    out: Tensor = _NormSiLULinear.apply(x.flatten(0, -2), weight, bias, scale, shift, eps)  # type: ignore[no-untyped-call]
+    return out.view(*x.shape[:-1], out.shape[-1])
+
+
+def softplus(x: Tensor) -> Tensor:
+    """``log(1 + e^x)``, any shape."""
+    out: Tensor = _Softplus.apply(x)  # type: ignore[no-untyped-call]
+    return out
+
+
+__all__ = ["norm_silu_linear", "softplus"]

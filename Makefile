@@ -38,7 +38,7 @@ format: $(INSTALLED) ## format the code and fix what the linter can
 
 clean: ## remove the environment, caches and builds; keep runs
 	rm -rf .venv build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache
-	find callbacks data_modules src tests -name __pycache__ -prune -exec rm -rf {} +
+	find benchmarks callbacks data_modules src tests -name __pycache__ -prune -exec rm -rf {} +
 
 # An environment that is there already is used as it is, with the torch that it has if that fits.
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)

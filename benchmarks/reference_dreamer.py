@@ -105,7 +105,8 @@ class ReferenceWorldModel(nn.Module):
         reward_loss = -td.Normal(self.reward(after).squeeze(-1), 1.0).log_prob(reward)
         logit = self.continuation(after).squeeze(-1)
         continue_loss = F.binary_cross_entropy_with_logits(logit, 1.0 - terminated)
-        return obs_loss.mean() + kl_loss.mean() + reward_loss.mean() + continue_loss
+        loss: Tensor = obs_loss.mean() + kl_loss.mean() + reward_loss.mean() + continue_loss
+        return loss
 
 
 class ReferenceActorCritic(nn.Module):
@@ -141,7 +142,9 @@ class ReferenceActorCritic(nn.Module):
         weight = torch.cat([torch.ones_like(discount[:1]), discount[:-1]]).cumprod(0).detach()
         actor_loss = -(weight * (target + 1e-3 * torch.stack(entropies))).mean()
         prediction = self.critic(stacked[:-1].detach()).squeeze(-1)
-        return actor_loss + (weight * 0.5 * (prediction - target.detach()).square()).mean()
+        critic_loss = (weight * 0.5 * (prediction - target.detach()).square()).mean()
+        loss: Tensor = actor_loss + critic_loss
+        return loss
 
     @torch.no_grad()
     def update_target(self) -> None:

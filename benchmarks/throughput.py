@@ -1,156 +1,182 @@
-"""Updates and transitions per second of both stages, and where the time goes.
-
-    python benchmarks/throughput.py --threads 2 --batch-size 16 32 64
-    python benchmarks/throughput.py --profile
-
-The sizes are those of conf/walker.yaml (24-d states, 6-d actions, deter 192, Gaussian stoch 24,
-hidden 192, windows of 32; stage 2: 256 starts, horizon 10) and the data are random numbers, so
-that nothing but the learner is timed. Every row gives the wall-clock figure, the one per second
-of CPU time of all threads, and the share of wall time by part. Medians over the repeats, after
-warm-up. Run on a quiet machine; quote the machine.
-"""
+"""`lawm bench throughput`: lawm's updates against a stock Dreamer's, in turn, in one process."""
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
-from lawm.batch import Batch
-from lawm.policy_module import LatentPolicyModule
-from lawm.rssm import ModelState
-from lawm.spec import DataSpec, ObservationSpec
-from lawm.world_model import WorldModelConfig
-from lawm.world_model_loss import weighted_sum, world_model_terms
-from lawm.world_model_module import WorldModelModule
+from lawm.benchmarks.workloads import (
+    SIZES,
+    Autocast,
+    Data,
+    Parts,
+    Step,
+    lawm_policy,
+    lawm_world_model,
+    reference_policy,
+    reference_world_model,
+)
+from lawm.fit_config import CompileMode
+from lawm.fused.kernels import enable_kernels
 
-OBS_DIM, ACTION_DIM = 24, 6
-Step = Callable[["Parts"], None]
-
-
-class Parts:
-    """Wall time of the named parts of an update."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Add the time of the block to ``name``."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+WARM_UP = 4
+PEAK_SIZES = (512, 1024, 2048)
 
 
-def make_spec() -> DataSpec:
-    """The shapes of walker-walk."""
-    state = ObservationSpec((OBS_DIM,), "state", (0.0,) * OBS_DIM, (1.0,) * OBS_DIM)
-    return DataSpec({"state": state}, (-1.0,) * ACTION_DIM, (1.0,) * ACTION_DIM, terminates=False)
+@dataclass(frozen=True)
+class Case:
+    """One row to measure; for stage 2 ``batch`` is the start states and ``window`` the horizon."""
+
+    stage: int
+    size: str
+    batch: int
+    window: int
+    episodes: int = 120
 
 
-def world_model_step(module: WorldModelModule, batch: Batch) -> Step:
-    """One update of stage 1, as Lightning's loop makes it."""
-    optimizer = module.configure_optimizers()["optimizer"]
+@dataclass(frozen=True)
+class Row:
+    """One measured case; times are medians of single updates, timed in turn."""
 
-    def step(parts: Parts) -> None:
-        with parts.part("observe"):
-            observed = module.model.observe(batch)
-        with parts.part("heads and losses"):
-            labelled, free = world_model_terms(module.model, batch, observed, module.options)
-            beta = module.rate_control.beta()
-            loss = weighted_sum(labelled, module.coefficients, beta)
-            loss = loss + weighted_sum(free, module.coefficients, beta)
-        with parts.part("backward"):
-            optimizer.zero_grad()
-            loss.backward()
-        with parts.part("clip and optimiser"):
-            torch.nn.utils.clip_grad_norm_(module.parameters(), 100.0)
-            optimizer.step()
+    stage: int
+    size: str
+    batch: int
+    window: int
+    device: str
+    precision: str
+    compile: str
+    lawm_transitions_per_s: float
+    reference_transitions_per_s: float
+    plain_transitions_per_s: float  # lawm with compile: off
+    lawm_updates_per_s: float
+    lawm_updates_per_s_p90: float  # of the fastest tenth: with least disturbance by others
+    ratio_to_reference: float
+    ratio_to_plain: float
+    matmul_peak_share: float  # of the machine's own fastest square product, measured here
+    matmul_gflop_per_update: float
+    matmul_peak_gflops: float
+    shares: dict[str, float]  # of lawm's time by part
+    dataset_transitions: int
+    threads: int
+    torch: str
+    peak_memory_gib: float  # CUDA: of this row; CPU: of the process so far
 
-    return step
-
-
-def policy_step(module: LatentPolicyModule, start: ModelState) -> Step:
-    """One update of stage 2."""
-    optimizer = module.configure_optimizers()["optimizer"]
-
-    def step(parts: Parts) -> None:
-        with parts.part("imagine and losses"):
-            loss, _ = module.compute_loss(start)
-        with parts.part("backward"):
-            optimizer.zero_grad()
-            loss.backward()
-        with parts.part("clip, optimiser, target"):
-            module.configure_gradient_clipping(optimizer)
-            optimizer.step()
-            module.update_target()
-
-    return step
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
 
 
-def measure(name: str, step: Step, transitions: int, repeats: int) -> None:
-    """Print one row."""
-    for _ in range(3):
-        step(Parts())
-    walls, cpus, parts = [], [], Parts()
-    for _ in range(repeats):
-        wall, cpu = time.perf_counter(), time.process_time()
-        step(parts)
-        walls.append(time.perf_counter() - wall)
-        cpus.append(time.process_time() - cpu)
-    wall, cpu = statistics.median(walls), statistics.median(cpus)
-    shares = "  ".join(f"{k} {v / sum(walls):.0%}" for k, v in parts.seconds.items())
-    print(
-        f"{name:<24} {1 / wall:7.1f} updates/s {transitions / wall:9.0f} transitions/s "
-        f"{transitions / cpu:9.0f} per CPU-second   {shares}"
+def measure(
+    case: Case,
+    device: torch.device,
+    precision: str = "32-true",
+    mode: CompileMode = "auto",
+    repeats: int = 20,
+) -> Row:
+    """Time lawm, lawm without its fused parts, and the reference, update by update in turn."""
+    autocast = _autocast(device, precision)
+    variants = _variants(case, device, autocast)
+    gflop = _matmul_gflop(variants["plain"], device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    parts = {name: Parts(device) for name in variants}
+    for repeat in range(-WARM_UP, repeats):
+        for name, step in variants.items():
+            enable_kernels(name == "lawm" and mode == "auto")
+            start = time.perf_counter()
+            step(parts[name] if repeat >= 0 else Parts(device))
+            if repeat >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    enable_kernels(True)
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    best = sorted(seconds["lawm"])[: max(repeats // 10, 1)]
+    transitions = case.batch * case.window
+    peak = matmul_peak_gflops(device, precision)
+    total = sum(parts["lawm"].seconds.values())
+    return Row(
+        **{k: v for k, v in asdict(case).items() if k != "episodes"},
+        device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        precision=precision,
+        compile=mode,
+        lawm_transitions_per_s=transitions / median["lawm"],
+        reference_transitions_per_s=transitions / median["reference"],
+        plain_transitions_per_s=transitions / median["plain"],
+        lawm_updates_per_s=1.0 / median["lawm"],
+        lawm_updates_per_s_p90=1.0 / statistics.mean(best),
+        ratio_to_reference=median["reference"] / median["lawm"],
+        ratio_to_plain=median["plain"] / median["lawm"],
+        matmul_peak_share=gflop / median["lawm"] / peak,
+        matmul_gflop_per_update=gflop,
+        matmul_peak_gflops=peak,
+        shares={name: value / total for name, value in parts["lawm"].seconds.items()},
+        dataset_transitions=case.episodes * 500,
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        peak_memory_gib=_peak_memory_gib(device),
     )
 
 
-def main() -> None:
-    """Time both stages."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--batch-size", type=int, nargs="+", default=[16, 32, 64])
-    parser.add_argument("--window", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--profile", action="store_true", help="operators by their own time")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+def _variants(case: Case, device: torch.device, autocast: Autocast) -> dict[str, Step]:
+    size, batch, window = SIZES[case.size], case.batch, case.window
     torch.manual_seed(0)
-    module = WorldModelModule(make_spec(), WorldModelConfig())
-    size = sum(p.numel() for p in module.model.parameters())
-    print(f"{args.threads} threads, torch {torch.__version__}, {size:,} parameters")
-    steps: dict[str, tuple[Step, int]] = {}
-    for rows in args.batch_size:
-        batch = Batch(
-            obs={"state": torch.randn(rows, args.window + 1, OBS_DIM)},
-            action=torch.rand(rows // 2, args.window, ACTION_DIM) * 2 - 1,
-            reward=torch.rand(rows, args.window),
-            terminated=torch.zeros(rows, args.window),
-            has_reward=torch.arange(rows) < rows // 2,
-        )
-        name = f"stage 1, {rows} x {args.window}"
-        steps[name] = world_model_step(module, batch), rows * args.window
-    rssm = module.model.rssm
-    start = ModelState(torch.randn(256, rssm.deter), torch.randn(256, rssm.latent.size))
-    policy = LatentPolicyModule(WorldModelModule(make_spec()).model, make_spec(), horizon=10)
-    steps["stage 2, 256 x 10"] = policy_step(policy, start), 2560
-    for name, (step, transitions) in steps.items():
-        if args.profile:
-            with profile(activities=[ProfilerActivity.CPU]) as profiler:
-                for _ in range(args.repeats):
-                    step(Parts())
-            averages = profiler.key_averages()
-            print(name)
-            print(averages.table("self_cpu_time_total", row_limit=15, max_name_column_width=40))
-        else:
-            measure(name, step, transitions, args.repeats)
+    if case.stage == 1:
+        data = Data(case.episodes, batch, window)
+        return {
+            "reference": reference_world_model(size, data, device, autocast),
+            "plain": lawm_world_model(size, data, device, autocast),
+            "lawm": lawm_world_model(size, data, device, autocast),
+        }
+    data = Data(case.episodes, 2, 2)
+    return {
+        "reference": reference_policy(size, batch, window, device, autocast),
+        "plain": lawm_policy(size, data, batch, window, device, autocast),
+        "lawm": lawm_policy(size, data, batch, window, device, autocast),
+    }
 
 
-if __name__ == "__main__":
-    main()
+def _matmul_gflop(step: Step, device: torch.device) -> float:
+    """Counted without the fused parts, which make the same products by other calls."""
+    enable_kernels(False)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        step(Parts(device))
+    return counter.get_total_flops() / 1e9
+
+
+def matmul_peak_gflops(device: torch.device, precision: str) -> float:
+    """The fastest square matrix product of this machine, now, with the threads that are set."""
+    dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float32
+    fastest = 0.0
+    for n in PEAK_SIZES:
+        a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+        for _ in range(8):
+            start = time.perf_counter()
+            a @ b
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            fastest = max(fastest, 2 * n**3 / (time.perf_counter() - start) / 1e9)
+    return fastest
+
+
+def _autocast(device: torch.device, precision: str) -> Autocast:
+    if precision == "32-true":
+        return nullcontext
+    return lambda: torch.autocast(device.type, torch.bfloat16)
+
+
+def _peak_memory_gib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+__all__ = ["Case", "Row", "matmul_peak_gflops", "measure"]

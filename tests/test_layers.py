@@ -19,6 +19,7 @@ LAYERS = {
     "lawm.acceleration": LIGHTNING_MODULES,
     "lawm.start_states": LIGHTNING_MODULES,
     "lawm.saved_run": LIGHTNING_MODULES,
+    "lawm.benchmarks": TRAINER,
     "lawm.stage_runner": TRAINER,
     "lawm.two_stage": TRAINER,
     "lawm.cli": COMMAND_LINE,
@@ -31,7 +32,8 @@ USES_TORCH = {"mixed_trajectories", "episode_store", "batch_loaders"}  # of the 
 
 def _modules() -> dict[str, Path]:
     """Name to file, through the links."""
-    folders = [SRC / "lawm", SRC / "lawm" / "callbacks", SRC / "lawm" / "data_modules"]
+    linked = ("benchmarks", "callbacks", "data_modules")
+    folders = [SRC / "lawm", *(SRC / "lawm" / name for name in linked)]
     files = {file for folder in folders for file in folder.rglob("*.py")}
     return {
         ".".join(file.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__"): file

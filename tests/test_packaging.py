@@ -17,7 +17,7 @@ import pytest
 import lawm
 
 ROOT = Path(__file__).parents[1]
-LINKED = ("callbacks", "data_modules")
+LINKED = ("benchmarks", "callbacks", "data_modules")
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(lawm.__path__, "lawm.")

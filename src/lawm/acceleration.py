@@ -36,7 +36,7 @@ def accelerate(module: pl.LightningModule, mode: CompileMode) -> None:
     enable_kernels(mode == "auto")
     if mode == "off":
         return
-    _keep_freed_memory()
+    keep_freed_memory()
     if mode == "full":
         if not torch.cuda.is_available() and not any(map(shutil.which, ("g++", "clang++", "cl"))):
             raise LawmError(
@@ -48,7 +48,7 @@ def accelerate(module: pl.LightningModule, mode: CompileMode) -> None:
 
 
 @cache
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep the memory of a step for the next one.
 
     By default it gives large blocks back to the system at once, and every step pays hundreds of
@@ -61,4 +61,4 @@ def _keep_freed_memory() -> None:
         libc.mallopt(_M_TOP_PAD, _KEPT_BYTES >> 4)
 
 
-__all__ = ["accelerate"]
+__all__ = ["accelerate", "keep_freed_memory"]

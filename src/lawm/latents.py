@@ -19,6 +19,11 @@ from lawm.fused.kernels import kernels_usable
 LatentKind = Literal["gaussian", "categorical"]
 
 
+def _single(params: Tensor) -> Tensor:
+    """In float32 where a network ran in a shorter type: KL and samples need the digits."""
+    return params.float() if params.dtype in (torch.bfloat16, torch.float16) else params
+
+
 class Latent(Protocol):
     """How to read a tensor of distribution parameters: the raw output of a network."""
 
@@ -48,6 +53,7 @@ class GaussianLatent:
 
     def mean_std(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation, each ``(..., size)``."""
+        params = _single(params)
         mean, raw_std = params.chunk(2, dim=-1)
         positive = softplus(raw_std) if kernels_usable(params) else F.softplus(raw_std)
         return mean, positive + self.min_std
@@ -63,7 +69,7 @@ class GaussianLatent:
 
     def mode(self, params: Tensor) -> Tensor:
         """The mean."""
-        return params[..., : self.size]
+        return _single(params)[..., : self.size]
 
     def kl(self, p: Tensor, q: Tensor) -> Tensor:
         """``log(s_q / s_p) + (s_p^2 + (m_p - m_q)^2) / (2 s_q^2) - 1/2`` for each dimension."""
@@ -89,7 +95,7 @@ class CategoricalLatent:
 
     def log_probs(self, params: Tensor) -> Tensor:
         """Log-probabilities ``(..., groups, classes)``."""
-        probs = params.view(*params.shape[:-1], self.groups, self.classes).softmax(dim=-1)
+        probs = _single(params).view(*params.shape[:-1], self.groups, self.classes).softmax(dim=-1)
         return ((1.0 - self.uniform) * probs + self.uniform / self.classes).log()
 
     def noise(self, like: Tensor, *shape: int) -> Tensor:

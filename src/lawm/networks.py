@@ -116,7 +116,7 @@ class NormedGRUCell(nn.Module):
         shape, scale, shift = self.norm.normalized_shape, self.norm.weight, self.norm.bias
 
         def apply(x: Tensor, h: Tensor) -> Tensor:
-            product = torch.mm(torch.cat([x, h], dim=-1), weight)
+            product = torch.mm(torch.cat([x, h.to(x.dtype)], dim=-1), weight).to(h.dtype)
             gates = torch.layer_norm(product, shape, scale, shift, NORM_EPS)
             logits, candidate = torch.split(gates, [2 * size, size], dim=-1)
             reset, update = torch.sigmoid(logits).chunk(2, dim=-1)

@@ -70,7 +70,7 @@ class LatentPolicyModule(pl.LightningModule):
         constraint: ConstraintConfig = ConstraintConfig(),
         hidden: int = 192,
         num_layers: int = 2,
-        horizon: int = 10,
+        horizon: int = 15,
         gamma: float = 0.99,
         lambda_: float = 0.95,
         entropy: float = 3e-2,
@@ -113,7 +113,7 @@ class LatentPolicyModule(pl.LightningModule):
 
     def value(self, critic: MLP, features: Tensor) -> Tensor:
         """v(s) in units of return. The network predicts (1 - gamma) v, of a reward's size."""
-        out: Tensor = critic(features).squeeze(-1) / (1.0 - self.gamma)
+        out: Tensor = critic(features).squeeze(-1).float() / (1.0 - self.gamma)
         return out
 
     def compute_loss(self, start: ModelState) -> tuple[Tensor, dict[str, Tensor]]:

@@ -59,7 +59,7 @@ class WorldModelConfig:
     latent_action_classes: int = 8
     action_min_std: float = 0.05
     action_max_std: float = 0.5
-    action_dropout: float = 0.0
+    action_dropout: float = 0.3
     reward_dropout: float = 0.0
 
 
@@ -169,14 +169,14 @@ class WorldModel(nn.Module):
 
     def reward(self, next_features: Tensor) -> Tensor:
         """Mean of ``p(r_t | s_{t+1})``: ``(..., D + Z) -> (..., )``."""
-        out: Tensor = self.reward_head(next_features).squeeze(-1)
+        out: Tensor = self.reward_head(next_features).squeeze(-1).float()
         return out
 
     def continue_logit(self, next_features: Tensor) -> Tensor | None:
         """Log-odds that the transition into s_{t+1} was not terminal; None if none ever is."""
         if self.continue_head is None:
             return None
-        out: Tensor = self.continue_head(next_features).squeeze(-1)
+        out: Tensor = self.continue_head(next_features).squeeze(-1).float()
         return out
 
 

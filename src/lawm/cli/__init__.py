@@ -1,4 +1,4 @@
-"""The command line: `lawm fit`, `lawm evaluate` and `lawm data`.
+"""The command line: `lawm fit`, `lawm evaluate`, `lawm data` and `lawm bench`.
 
 Nothing heavy is imported before a command needs it: `lawm --help` answers at once.
 """
@@ -48,6 +48,10 @@ def _run(arguments: list[str]) -> int:
         from lawm.cli.evaluate_command import run_evaluate
 
         return run_evaluate(args)
+    if args.command == "bench":
+        from lawm.cli.bench_command import run_bench
+
+        return run_bench(args)
     if args.command == "data":
         from lawm.cli.data_commands import run_data
 
@@ -57,6 +61,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from lawm.cli.bench_arguments import add_bench_parser
     from lawm.cli.data_commands import add_data_parser
     from lawm.cli.evaluate_arguments import add_evaluate_parser
 
@@ -72,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_evaluate_parser(commands)
     add_data_parser(commands)
+    add_bench_parser(commands)
     return parser
 
 

@@ -1,0 +1,81 @@
+"""The setting `compile`: what it switches, and that it does not change what is computed."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from model_factory import SMALL, make_batch, make_model, make_spec
+
+from lawm.acceleration import accelerate
+from lawm.cli import main
+from lawm.errors import LawmError
+from lawm.fused import build
+from lawm.fused.kernels import enable_kernels, kernels_usable
+from lawm.policy_module import LatentPolicyModule
+from lawm.rssm import ModelState
+from lawm.world_model import WorldModelConfig
+from lawm.world_model_module import WorldModelModule
+
+
+@pytest.fixture(autouse=True)
+def kernels():
+    yield
+    enable_kernels(True)
+
+
+def stage_1():
+    torch.manual_seed(0)
+    return WorldModelModule(make_spec(), WorldModelConfig(**SMALL))
+
+
+def test_off_leaves_the_kernels_alone():
+    accelerate(stage_1(), "off")
+    assert not kernels_usable(torch.zeros(1))
+
+
+def test_auto_uses_them_where_there_is_a_compiler():
+    accelerate(stage_1(), "auto")
+    assert kernels_usable(torch.zeros(1)) == (build.library() is not None)
+
+
+def test_full_without_a_compiler_is_refused(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(LawmError, match="compile is 'full', but no C\\+\\+ compiler"):
+        accelerate(stage_1(), "full")
+
+
+def test_an_unknown_mode_is_refused(capsys):
+    assert main(["fit", "--data.shards", "x.h5", "--compile", "fast"]) == 2
+    error = capsys.readouterr().err
+    assert "compile" in error
+    assert "fast" in error
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("stage", [1, 2])
+def test_full_computes_the_same_losses_and_gradients(stage):
+    results = []
+    for mode in ("off", "full"):
+        if stage == 1:
+            module, batch = stage_1(), make_batch(window=3)
+        else:
+            module = LatentPolicyModule(make_model(), make_spec(), hidden=16, horizon=3)
+            torch.manual_seed(1)
+            for parameter in [*module.policy.parameters(), *module.critic.parameters()]:
+                parameter.data.add_(0.1 * torch.randn_like(parameter))
+            batch = ModelState(torch.randn(64, 16), torch.randn(64, 4))
+        torch._inductor.config.fallback_random = True  # the generator of plain PyTorch
+        accelerate(module, mode)
+        torch.manual_seed(2)
+        loss, _ = module.compute_loss(batch)
+        loss.backward()
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        results.append((loss.detach(), gradients))
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-4, atol=1e-5)
+    for plain, compiled in zip(results[0][1], results[1][1], strict=True):
+        torch.testing.assert_close(plain, compiled, rtol=1e-2, atol=1e-4)

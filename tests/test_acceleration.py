@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
 import torch
+import yaml
 from model_factory import SMALL, make_batch, make_model, make_spec
+from tiny_runs import tiny_fit, tiny_shard
 
 from lawm.acceleration import accelerate
 from lawm.cli import main
+from lawm.cli.fit_parser import parse_fit
 from lawm.errors import LawmError
 from lawm.fused import build
 from lawm.fused.kernels import enable_kernels, kernels_usable
@@ -52,6 +56,38 @@ def test_an_unknown_mode_is_refused(capsys):
     error = capsys.readouterr().err
     assert "compile" in error
     assert "fast" in error
+
+
+@pytest.mark.parametrize("mode", ["auto", "off"])
+def test_a_run_in_either_mode(mode, tmp_path):
+    """The same run up to rounding; the mode stands in its configuration."""
+    run = tmp_path / mode
+    assert tiny_fit(tiny_shard(tmp_path), run, "--compile", mode) == 0
+    assert yaml.safe_load((run / "config.yaml").read_text())["compile"] == mode
+    assert main(["fit", "--resume", str(run)]) == 0  # which reads that file
+    assert json.loads((run / "report.json").read_text())["evaluation"]["final"]["episodes"] > 0
+
+
+@pytest.mark.parametrize("written", ["off", "'off'", "auto"])
+def test_the_mode_in_a_yaml_file(written, tmp_path):
+    """A bare off is a truth value in YAML 1.1."""
+    file = tmp_path / "mode.yaml"
+    file.write_text(f"compile: {written}\n")
+    request = parse_fit(["--data.shards", "x.h5", "--config", str(file)])
+    assert request.config.compile == written.strip("'")
+
+
+@pytest.mark.parametrize("key", ["trainer.precision", "stages.policy.precision"])
+def test_half_precision_is_refused(key, capsys):
+    assert main(["fit", "--data.shards", "x.h5", f"--{key}", "16-mixed"]) == 2
+    assert f"{key} is 16-mixed; expected one of 32-true" in capsys.readouterr().err
+
+
+def test_a_run_in_bfloat16(tmp_path):
+    run, options = tmp_path / "run", []
+    for stage in ("world_model", "policy"):
+        options += [f"--stages.{stage}.precision", "bf16-mixed"]
+    assert tiny_fit(tiny_shard(tmp_path), run, *options) == 0
 
 
 @pytest.mark.slow

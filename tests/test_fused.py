@@ -213,6 +213,22 @@ def test_the_loops_are_freed(backward, monkeypatch):
     assert [reference() for reference in alive] == [None, None]
 
 
+def test_a_second_backward_pass_is_refused():
+    """It would add to the sums of the first."""
+    loss, _ = WorldModelModule(make_spec(), WorldModelConfig(**SMALL)).compute_loss(make_batch())
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="a second backward pass through lawm's fused loop"):
+        loss.backward()
+
+
+def test_a_model_that_is_trained_is_imagined_step_by_step():
+    """The loop gives gradients to the policy alone."""
+    module = LatentPolicyModule(make_model(), make_spec(), hidden=16, horizon=3)
+    module.world_model.requires_grad_(True)
+    module.compute_loss(ModelState(torch.randn(4, 16), torch.randn(4, 4)))[0].backward()
+    assert module.world_model.rssm.cell.linear.weight.grad is not None
+
+
 def test_other_types_and_autocast_are_left_to_pytorch():
     weight = torch.zeros(4, 4)
     assert kernels_usable(weight)

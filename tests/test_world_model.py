@@ -95,7 +95,7 @@ def test_decoded_actions_stay_within_the_bounds():
 
 
 def test_bound_layers_compute_what_the_modules_compute():
-    model = make_model()
+    model = make_model().eval()  # no dropout, which would differ between the calls
     features, u = torch.randn(4, model.rssm.feature_size), torch.randn(4, 3)
     embed, action = torch.randn(4, 16), torch.randn(4, ACTION_DIM)
     latent_action, step = model.latent_action, model.latent_action.bind()

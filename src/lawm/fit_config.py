@@ -11,6 +11,7 @@ from typing import Any, Literal
 from lawm.errors import LawmError
 
 CompileMode = Literal["auto", "off", "full"]  # see lawm.acceleration
+PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16", "64-true", "64")
 StageName = Literal["world_model", "policy"]
 STAGES: tuple[StageName, ...] = ("world_model", "policy")
 
@@ -89,10 +90,10 @@ class FitConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check the counts.
+        """Check counts and precisions.
 
         Raises:
-            LawmError: One is below one.
+            LawmError: A count is below one, or a precision is not supported.
         """
         names = ("max_steps", "checkpoint_every_n_steps", "val_check_interval")
         counts = {
@@ -105,6 +106,14 @@ class FitConfig:
         for key, value in counts.items():
             if value < 1:
                 raise LawmError(f"{key} is {value}; expected a whole number from 1.")
+        precisions = {f"stages.{s}.precision": c.precision for s, c in self.stages.items()}
+        precisions["trainer.precision"] = self.trainer.get("precision")
+        for key, value in precisions.items():
+            if value is not None and str(value) not in PRECISIONS:
+                raise LawmError(
+                    f"{key} is {value}; expected one of {', '.join(PRECISIONS)}. Half precision "
+                    "with a gradient scaler is not supported: bfloat16 needs none."
+                )
 
 
 __all__ = ["STAGES", "CompileMode", "EvaluationConfig", "FitConfig", "StageConfig", "StageName"]

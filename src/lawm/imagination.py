@@ -103,8 +103,10 @@ def imagine(
 
 
 def _scan_applies(model: WorldModel) -> bool:
+    weight = model.rssm.cell.linear.weight
     return (
-        kernels_usable(model.rssm.cell.linear.weight)
+        kernels_usable(weight)
+        and not weight.requires_grad  # it gives no gradients of the model
         and isinstance(model.rssm.latent, GaussianLatent)
         and isinstance(model.transition_input, ActionInput)
     )

@@ -159,6 +159,20 @@ class WorldModelModule(pl.LightningModule):
         u_action = latent_action.latent.mode(observed.action_posterior)
         return latent_action.decode(before, u_inverse), latent_action.decode(before, u_action)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips the norm itself: Lightning refuses a fused optimiser under mixed precision.
+
+        It fears for a gradient scaler, which bfloat16 does not have.
+        """
+        del optimizer, gradient_clip_algorithm
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union is private)
         """AdamW with decay on the matrices alone; the dual variable has a rate of its own."""
         matrices = [p for p in self.model.parameters() if p.ndim >= 2]

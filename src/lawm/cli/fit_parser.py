@@ -20,7 +20,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ig
 from lawm.cli.known_keys import SET_BY_LAWM, check_config_file, check_options
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
 from lawm.errors import LawmError
-from lawm.fit_config import STAGES, CompileMode, EvaluationConfig, FitConfig, StageConfig
+from lawm.fit_config import STAGES, EvaluationConfig, FitConfig, StageConfig
 from lawm.policy_module import LatentPolicyModule
 from lawm.run_folder import open_run_folder
 from lawm.start_states import StartStateDataModule
@@ -99,7 +99,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="Of weights, batches and samples.")
     parser.add_argument(
         "--compile",
-        type=CompileMode,
+        type=Literal["auto", "off", "full", False],  # a bare off is False in YAML 1.1
         default="auto",
         help="auto: fused kernels on the CPU; off: plain PyTorch; full: torch.compile.",
     )
@@ -217,7 +217,7 @@ def _fit_config(built: Namespace, name: str) -> FitConfig:
         trainer=vars(built.trainer),
         stages={stage: StageConfig(**vars(built.stages[stage])) for stage in STAGES},
         evaluation=EvaluationConfig(**vars(built.evaluation)),
-        compile=built.compile,
+        compile="off" if built.compile is False else built.compile,
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from lawm.fused.loop_layers import LoopGaussian, LoopGRU, LoopNormSiLU, linear_gradients
+from lawm.fused.loop_layers import LoopGaussian, LoopGRU, LoopNormSiLU, linear_gradients, take_loop
 from lawm.latent_action import LatentActionModel
 from lawm.latents import GaussianLatent
 from lawm.networks import MLP
@@ -205,7 +205,8 @@ class _ImagineScan(Function):
     @once_differentiable
     def backward(ctx: Any, d_features: Tensor, d_raws: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         d_state = d_features.clone(memory_format=torch.contiguous_format)
-        return (None,) * 6 + tuple(ctx.loop.backward(d_state, d_raws))
+        loop: _Loop = take_loop(ctx)
+        return (None,) * 6 + tuple(loop.backward(d_state, d_raws))
 
 
 __all__ = ["Choice", "imagine_scan"]

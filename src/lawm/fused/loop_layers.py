@@ -7,6 +7,8 @@ Kernels are called with addresses: on the smallest batches a call costs as much 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +24,20 @@ def linear_gradients(d_out: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Of weight and bias of a linear layer, from all steps' ``(T, B, O)`` and ``(T, B, I)``."""
     d_out = flat(d_out)
     return d_out.t() @ flat(inputs), d_out.sum(dim=0)
+
+
+def take_loop(ctx: Any) -> Any:  # noqa: ANN401
+    """The loop of an autograd function's context, for its one backward pass.
+
+    Raises:
+        RuntimeError: A second backward pass, which would add to the sums of the first.
+    """
+    loop, ctx.loop = ctx.loop, None
+    if loop is None:
+        raise RuntimeError(
+            "a second backward pass through lawm's fused loop; it supports one. Set compile: off."
+        )
+    return loop
 
 
 class LoopNormSiLU:
@@ -231,4 +247,11 @@ class LoopGaussian:
         )
 
 
-__all__ = ["LoopGRU", "LoopGaussian", "LoopNormSiLU", "flat", "linear_gradients"]
+__all__ = [
+    "LoopGRU",
+    "LoopGaussian",
+    "LoopNormSiLU",
+    "flat",
+    "linear_gradients",
+    "take_loop",
+]

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from lawm.fused.loop_layers import LoopGaussian, LoopGRU, LoopNormSiLU, flat, linear_gradients
+from lawm.fused.loop_layers import (
+    LoopGaussian,
+    LoopGRU,
+    LoopNormSiLU,
+    flat,
+    linear_gradients,
+    take_loop,
+)
 from lawm.latent_action import LatentActionModel
 from lawm.latents import GaussianLatent
 from lawm.rssm import RSSM
@@ -54,7 +61,12 @@ def observe_scan(
     """
     parameters = [p for module in _modules(rssm, latent_action) for p in module.parameters()]
     out: tuple[Tensor, Tensor, Tensor] = _ObserveScan.apply(  # type: ignore[no-untyped-call]
-        rssm, latent_action, inputs, embed_projected, next_projected, *parameters
+        rssm,
+        latent_action,
+        inputs,
+        embed_projected.contiguous(),
+        next_projected.contiguous(),
+        *parameters,
     )
     return out
 
@@ -237,7 +249,7 @@ class _ObserveScan(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        loop: _Loop = ctx.loop
+        loop: _Loop = take_loop(ctx)
         d_state, d_z_params, d_u_params = (
             d.clone(memory_format=torch.contiguous_format) for d in d_outputs
         )

@@ -261,19 +261,34 @@ def test_a_compiler_that_fails_costs_a_warning(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     build.library.cache_clear()
     try:
-        with pytest.warns(UserWarning, match="without its CPU kernels.*no assembler.*compile: off"):
+        with pytest.warns(UserWarning, match="on plain PyTorch.*no assembler.*compile: off"):
             assert build.library() is None
         assert not list((tmp_path / "cache" / "lawm").iterdir())
     finally:
         build.library.cache_clear()
 
 
-def test_a_cache_that_cannot_be_written_costs_a_warning(monkeypatch, tmp_path):
+def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):
     (tmp_path / "cache").write_text("a file where a folder is wanted")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     build.library.cache_clear()
     try:
-        with pytest.warns(UserWarning, match="could not be written to"):
-            assert build.library() is None
+        assert build.library() is not None
+    finally:
+        build.library.cache_clear()
+
+
+def test_a_damaged_library_in_the_cache_is_built_anew(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    build.library.cache_clear()
+    try:
+        assert build.library() is not None
+        (file,) = (tmp_path / "lawm").iterdir()
+        whole = file.read_bytes()
+        file.unlink()  # the loaded file itself must not change
+        file.write_bytes(whole[: len(whole) // 3])
+        build.library.cache_clear()
+        assert build.library() is not None
+        assert file.stat().st_size > len(whole) // 2
     finally:
         build.library.cache_clear()

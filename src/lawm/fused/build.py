@@ -6,6 +6,7 @@ source, the compiler and the processor, so that it is built once for each of the
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -34,21 +35,42 @@ ENTRY_POINTS = {
 }  # name -> result, and how many integers, floats and pointers it takes, in this order
 
 
+class _CompilerError(Exception):
+    """What the compiler said."""
+
+
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
-    """The kernels, or None where there is no C compiler, with a warning if it failed."""
+    """The kernels; None where there is no C compiler, and with a warning where it fails."""
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     if compiler is None:
         return None
     source = files("lawm.fused").joinpath("kernels.c").read_bytes()
-    target = cache_folder() / f"kernels-{_build_key(source, compiler)}.so"
-    if not target.is_file() and (problem := _build(compiler, source, target)):
+    try:
+        try:
+            return _from_cache(compiler, source)
+        except (OSError, RuntimeError):  # no home, or a folder that takes no files or runs no code
+            with tempfile.TemporaryDirectory() as folder:
+                return _load(_compile(compiler, source, Path(folder)))
+    except (OSError, _CompilerError) as error:
         warnings.warn(
-            f"lawm runs without its CPU kernels, about half as fast: {problem} Set compile: off "
-            "to choose this without a warning.",
+            f"lawm runs on plain PyTorch, about 1.5 times slower, as its CPU kernels could not be "
+            f"built: {error}. Set compile: off to choose this without a warning.",
             stacklevel=2,
         )
         return None
+
+
+def _from_cache(compiler: str, source: bytes) -> ctypes.CDLL:
+    """Load what was built before, or build it and keep it."""
+    target = cache_folder() / f"kernels-{_build_key(source, compiler)}.so"
+    if target.is_file():
+        with contextlib.suppress(OSError):  # a damaged file is built anew
+            return _load(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        # whole or not at all, whoever else is building
+        _compile(compiler, source, Path(folder)).replace(target)
     return _load(target)
 
 
@@ -84,23 +106,19 @@ def _build_key(source: bytes, compiler: str) -> str:
     return key.hexdigest()[:16]
 
 
-def _build(compiler: str, source: bytes, target: Path) -> str | None:
-    """Compile to ``target`` with the first tuning that works; else a sentence of what failed."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            source_file, built = Path(folder) / "kernels.c", Path(folder) / "kernels.so"
-            source_file.write_bytes(source)
-            for tuning in TUNINGS:
-                command = [compiler, *FLAGS, *tuning, "-shared", "-fPIC"]
-                command += [str(source_file), "-o", str(built), "-lm"]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if done.returncode == 0:
-                    built.replace(target)  # whole or not at all, whoever else is building
-                    return None
-    except OSError as error:
-        return f"the library could not be written to {target.parent} ({error})."
-    return f"{compiler} failed with: {done.stderr.strip().splitlines()[-1:]}."
+def _compile(compiler: str, source: bytes, folder: Path) -> Path:
+    """Compile with the first tuning that works."""
+    source_file, built = folder / "kernels.c", folder / "kernels.so"
+    source_file.write_bytes(source)
+    for tuning in TUNINGS:
+        command = [compiler, *FLAGS, *tuning, "-shared", "-fPIC", str(source_file)]
+        done = subprocess.run(
+            [*command, "-o", str(built), "-lm"], capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            return built
+    lines = done.stderr.strip().splitlines() or ["no message"]
+    raise _CompilerError(f"{compiler} said: {lines[-1]}")
 
 
 def _load(path: Path) -> ctypes.CDLL:

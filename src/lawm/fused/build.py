@@ -6,7 +6,6 @@ source, the compiler and the processor, so that it is built once for each of the
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import hashlib
 import os
@@ -62,16 +61,22 @@ def library() -> ctypes.CDLL | None:
 
 
 def _from_cache(compiler: str, source: bytes) -> ctypes.CDLL:
-    """Load what was built before, or build it and keep it."""
+    """Load what was built before, or build it and keep it; a damaged file is built anew."""
     target = cache_folder() / f"kernels-{_build_key(source, compiler)}.so"
-    if target.is_file():
-        with contextlib.suppress(OSError):  # a damaged file is built anew
-            return _load(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        # whole or not at all, whoever else is building
-        _compile(compiler, source, Path(folder)).replace(target)
+    checksum = target.with_suffix(".sha256")
+    if not (target.is_file() and checksum.is_file() and _sha256(target) == checksum.read_text()):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            built = _compile(compiler, source, Path(folder))
+            written = built.with_suffix(".sha256")
+            written.write_text(_sha256(built))
+            built.replace(target)  # whole or not at all, whoever else is building
+            written.replace(checksum)
     return _load(target)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def loaded_library() -> ctypes.CDLL:

@@ -122,6 +122,11 @@ class EpisodeStore:
             length=length,
         )
 
+    def terminates(self, episodes: range) -> bool:
+        """Whether one of these episodes ends in a terminal state."""
+        rows = slice(self.offset[episodes.start], self.offset[episodes.stop])
+        return bool(self.terminated[rows].any())
+
     def observation_specs(self, episodes: range) -> dict[str, ObservationSpec]:
         """Shape of each observation; for states mean and deviation over ``episodes``."""
         rows = slice(self.offset[episodes.start], self.offset[episodes.stop])

@@ -142,7 +142,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             control_timestep=max(meta.control_timestep for meta in metas),
             return_mean=float(returns.mean()) if len(returns) else float("nan"),
             return_best=float(returns.max()) if len(returns) else float("nan"),
-            terminates=bool(store.terminated.any()),
+            terminates=store.terminates(self._training_episodes()),
         )
 
     def fingerprint(self) -> str:

@@ -6,12 +6,16 @@ import dataclasses
 
 import pytest
 import torch
-from model_factory import ACTION_DIM, VARIANTS, make_batch, make_model, make_spec
+from model_factory import ACTION_DIM, SMALL, VARIANTS, make_batch, make_model, make_spec
 
 from lawm.batch import Batch
 from lawm.errors import LawmError
+from lawm.imagination import imagine
+from lawm.policy_module import LatentPolicyModule
+from lawm.rssm import ModelState
 from lawm.spec import DataSpec, ObservationSpec
 from lawm.world_model import WorldModel, WorldModelConfig
+from lawm.world_model_loss import LossOptions, world_model_terms
 
 variants = pytest.mark.parametrize("variant", VARIANTS)
 
@@ -110,6 +114,27 @@ def test_bound_layers_compute_what_the_modules_compute():
         step.action_posterior(features, projected),
         latent_action.action_posterior(features, projected),
     )
+
+
+def test_data_that_never_terminate_need_no_continue_head():
+    model = WorldModel(
+        dataclasses.replace(make_spec(), terminates=False), WorldModelConfig(**SMALL)
+    )
+    assert model.continue_head is None
+    assert model.continue_logit(torch.zeros(2, model.rssm.feature_size)) is None
+    terms, _ = world_model_terms(model, make_batch(), model.observe(make_batch()), LossOptions())
+    assert terms.continuation == 0.0
+    policy = LatentPolicyModule(model, model.spec, hidden=16, horizon=3)
+    start = ModelState(torch.randn(4, 16), torch.randn(4, 4))
+    imagined = imagine(model, policy.policy, policy.constraint, start, 3)
+    assert imagined.continuation.eq(1.0).all()
+
+
+def test_a_spec_from_before_knows_nothing_of_terminal_states():
+    """A checkpoint of an older version has the head, and must find it."""
+    values = make_spec().to_dict()
+    del values["terminates"]
+    assert WorldModel(DataSpec.from_dict(values), WorldModelConfig(**SMALL)).continue_head
 
 
 def test_an_observation_kind_without_an_encoder_is_named():

@@ -254,6 +254,29 @@ def test_spec(tmp_path):
     assert DataSpec.from_dict(spec.to_dict()) == spec
 
 
+@pytest.mark.parametrize("where", ["training", "held out", "nowhere"])
+def test_spec_tells_whether_a_training_episode_terminates(counters, tmp_path, where):
+    """Held-out episodes decide nothing."""
+    data, path = make_data(counters), tmp_path / "ends.h5"
+    labelled, free = training_episodes(data)
+    shard = read_shard(counters)
+    held_out = set(range(len(shard.episodes.source_id))) - set(labelled) - set(free)
+    ending = {"training": max(free), "held out": min(held_out), "nowhere": None}[where]
+    bounds = {"action_low": shard.meta.action_low, "action_high": shard.meta.action_high}
+    with ShardWriter(path, **bounds) as writer:
+        for number, source_id in enumerate(shard.episodes.source_id):
+            rows = slice(*shard.episodes.offset[number : number + 2])
+            writer.add_episode(
+                {key: values[rows] for key, values in shard.obs.items()},
+                shard.action[rows][:-1],
+                shard.reward[rows][:-1],
+                terminated=number == ending,
+                truncated=number != ending,
+                source_id=source_id,
+            )
+    assert make_data(path).spec.terminates == (where == "training")
+
+
 def test_spec_without_rewards(tmp_path):
     path = write_shard(tmp_path / "a.h5", lengths=[5] * 4, has_reward=False)
     assert np.isnan(make_data(path, labels="1", held_out="1").spec.return_best)

@@ -34,7 +34,7 @@ class ConstraintConfig:
     """
 
     kind: ConstraintName = "box"
-    epsilon: float = 1.5
+    epsilon: float = 1.0
 
 
 class LatentPolicyModule(pl.LightningModule):

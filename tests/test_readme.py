@@ -11,7 +11,7 @@ import pytest
 from tiny_runs import ENV_ID
 
 import lawm.envs
-from lawm.cli import data_commands, evaluate_command, fit_command, main
+from lawm.cli import bench_command, data_commands, evaluate_command, fit_command, main
 from lawm.cli.fit_parser import parse_fit
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +33,7 @@ def reader_folder(finished_run: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_there_are_commands_of_every_kind():
     kinds = {" ".join(line.split()[: 3 if "data" in line else 2]) for line in COMMANDS}
-    expected = {"lawm fit", "lawm evaluate"}
+    expected = {"lawm fit", "lawm evaluate", "lawm bench"}
     expected |= {f"lawm data {name}" for name in ("collect", "import", "info")}
     assert expected <= kinds
     assert {"make demo", "make test"} <= {" ".join(line.split()[:2]) for line in TARGETS}
@@ -44,7 +44,12 @@ def test_there_are_commands_of_every_kind():
 def test_command_parses(line, monkeypatch):
     parsed = []
     monkeypatch.setattr(fit_command, "run_fit", lambda words: parsed.append(parse_fit(words)) or 0)
-    for module, name in ((evaluate_command, "run_evaluate"), (data_commands, "run_data")):
+    commands = (
+        (bench_command, "run_bench"),
+        (evaluate_command, "run_evaluate"),
+        (data_commands, "run_data"),
+    )
+    for module, name in commands:
         monkeypatch.setattr(module, name, lambda args: parsed.append(args) or 0)
     assert main(shlex.split(line, comments=True)[1:]) == 0
     assert len(parsed) == 1

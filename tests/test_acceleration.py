@@ -98,9 +98,9 @@ def test_full_computes_the_same_losses_and_gradients(stage):
     results = []
     for mode in ("off", "full"):
         if stage == 1:
-            module, batch = stage_1(), make_batch(window=3)
+            module, batch = stage_1(), make_batch(window=2)
         else:
-            module = LatentPolicyModule(make_model(), make_spec(), hidden=16, horizon=3)
+            module = LatentPolicyModule(make_model(), make_spec(), hidden=16, horizon=2)
             torch.manual_seed(1)
             for parameter in [*module.policy.parameters(), *module.critic.parameters()]:
                 parameter.data.add_(0.1 * torch.randn_like(parameter))

@@ -34,7 +34,7 @@ def make_data(shard):
 def make_module(data, transition_input):
     data.setup()
     torch.manual_seed(0)
-    config = WorldModelConfig(transition_input, **SMALL)
+    config = WorldModelConfig(transition_input, **SMALL, action_dropout=0.0)  # masks would differ
     return PlainDescent(data.spec, config, rate=RateConfig("target", target=3.0))
 
 

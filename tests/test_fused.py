@@ -19,7 +19,7 @@ from lawm.world_model import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
 pytestmark = pytest.mark.skipif(
-    build.library() is None, reason="no C compiler on this machine builds the kernels"
+    build.find_kernels() is None, reason="no C compiler on this machine builds the kernels"
 )
 
 
@@ -242,15 +242,15 @@ def test_other_types_and_autocast_are_left_to_pytorch():
 
 def test_without_a_compiler_plain_pytorch_is_used(monkeypatch):
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
-    build.library.cache_clear()
+    build.find_kernels.cache_clear()
     try:
-        assert build.library() is None
+        assert build.find_kernels() is None
         loss, _ = WorldModelModule(make_spec(), WorldModelConfig(**SMALL)).compute_loss(
             make_batch()
         )
         assert loss.isfinite()
     finally:
-        build.library.cache_clear()
+        build.find_kernels.cache_clear()
 
 
 def test_a_compiler_that_fails_costs_a_warning(monkeypatch, tmp_path):
@@ -259,36 +259,36 @@ def test_a_compiler_that_fails_costs_a_warning(monkeypatch, tmp_path):
     broken.chmod(0o755)
     monkeypatch.setenv("CC", str(broken))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    build.library.cache_clear()
+    build.find_kernels.cache_clear()
     try:
         with pytest.warns(UserWarning, match="on plain PyTorch.*no assembler.*compile: off"):
-            assert build.library() is None
+            assert build.find_kernels() is None
         assert not list((tmp_path / "cache" / "lawm").iterdir())
     finally:
-        build.library.cache_clear()
+        build.find_kernels.cache_clear()
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):
     (tmp_path / "cache").write_text("a file where a folder is wanted")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    build.library.cache_clear()
+    build.find_kernels.cache_clear()
     try:
-        assert build.library() is not None
+        assert build.find_kernels() is not None
     finally:
-        build.library.cache_clear()
+        build.find_kernels.cache_clear()
 
 
 def test_a_damaged_library_in_the_cache_is_built_anew(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    build.library.cache_clear()
+    build.find_kernels.cache_clear()
     try:
-        assert build.library() is not None
+        assert build.find_kernels() is not None
         (file,) = (tmp_path / "lawm").glob("*.so")
         whole = file.read_bytes()
         file.unlink()  # the loaded file itself must not change
         file.write_bytes(whole[: len(whole) // 3])
-        build.library.cache_clear()
-        assert build.library() is not None
+        build.find_kernels.cache_clear()
+        assert build.find_kernels() is not None
         assert file.stat().st_size > len(whole) // 2
     finally:
-        build.library.cache_clear()
+        build.find_kernels.cache_clear()

@@ -5,8 +5,7 @@ import json
 import pytest
 import torch
 
-from lawm.benchmarks import throughput, workloads
-from lawm.benchmarks.lightning_overhead import measure_overhead
+from lawm.benchmarks import lightning_overhead, throughput, workloads
 from lawm.cli import main
 
 CPU = torch.device("cpu")
@@ -75,10 +74,19 @@ def test_bfloat16(tmp_path):
     assert (row["precision"], row["compile"]) == ("bf16-mixed", "off")
 
 
-def test_lightning_overhead_is_a_difference_of_two_measured_times():
-    overhead = measure_overhead(batch=4, window=4, steps=4, rounds=1)
+def test_lightning_overhead_times_both_loops(monkeypatch):
+    fits = []
+    fit = lightning_overhead._fit
+    monkeypatch.setattr(
+        lightning_overhead, "_fit", lambda size, data, n: fits.append(n) or fit(size, data, n)
+    )
+    overhead = lightning_overhead.measure_overhead(batch=4, window=4, steps=4, rounds=2)
+    assert fits == [1, 5, 1, 5]
     assert overhead.bare > 0
-    assert overhead.share == pytest.approx(1 - overhead.bare / overhead.lightning)
+
+
+def test_overhead_is_a_share_of_lightnings_time():
+    assert lightning_overhead.Overhead(lightning=2.0, bare=1.5).share == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(

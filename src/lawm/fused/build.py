@@ -39,7 +39,7 @@ class _CompilerError(Exception):
 
 
 @lru_cache(maxsize=1)
-def library() -> ctypes.CDLL | None:
+def find_kernels() -> ctypes.CDLL | None:
     """The kernels; None where there is no C compiler, and with a warning where it fails."""
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     if compiler is None:
@@ -79,9 +79,9 @@ def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def loaded_library() -> ctypes.CDLL:
-    """The kernels, where :func:`library` was found to have them."""
-    kernels = library()
+def loaded_kernels() -> ctypes.CDLL:
+    """The kernels, where :func:`find_kernels` was found to have them."""
+    kernels = find_kernels()
     assert kernels is not None
     return kernels
 
@@ -137,4 +137,4 @@ def _load(path: Path) -> ctypes.CDLL:
     return kernels
 
 
-__all__ = ["FLOAT_BYTES", "cache_folder", "check_status", "library", "loaded_library"]
+__all__ = ["FLOAT_BYTES", "cache_folder", "check_status", "find_kernels", "loaded_kernels"]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from lawm.fused.build import loaded_library
+from lawm.fused.build import loaded_kernels
 from lawm.fused.kernels import norm_silu, norm_silu_backward
 
 
@@ -64,7 +64,7 @@ class _Softplus(Function):
         x = x.contiguous()
         ctx.save_for_backward(x)
         out = torch.empty_like(x)
-        kernel = loaded_library().lawm_softplus_forward
+        kernel = loaded_kernels().lawm_softplus_forward
         kernel(torch.get_num_threads(), x.numel(), x.data_ptr(), out.data_ptr())
         return out
 
@@ -74,7 +74,7 @@ class _Softplus(Function):
         """``d_out sigmoid(x)``."""
         (x,) = ctx.saved_tensors
         d_out, dx = d_out.contiguous(), torch.empty_like(x)
-        kernel = loaded_library().lawm_softplus_backward
+        kernel = loaded_kernels().lawm_softplus_backward
         kernel(torch.get_num_threads(), x.numel(), x.data_ptr(), d_out.data_ptr(), dx.data_ptr())
         return dx
 

@@ -38,9 +38,8 @@ def imagine_scan(
     Returns:
         Features ``(H + 1, N, D + Z)`` and the policy network's outputs ``(H, N, .)``.
     """
-    out: tuple[Tensor, Tensor] = _ImagineScan.apply(  # type: ignore[no-untyped-call]
-        rssm, latent_action, policy, choice, start, horizon, *policy.parameters()
-    )
+    loop = _Loop(rssm, latent_action, policy, choice, start, horizon)
+    out: tuple[Tensor, Tensor] = _ImagineScan.apply(loop, *policy.parameters())  # type: ignore[no-untyped-call]
     return out
 
 
@@ -103,7 +102,7 @@ class _Loop:
         action_dim = weight.shape[1] - stoch.size
 
         self.state = weight.new_empty(horizon + 1, rows, self.with_u + action_dim)
-        self.state[0, :, : self.deter], self.state[0, :, self.deter : self.size] = start.h, start.z
+        self.state[0, :, : self.size] = start.features.detach()
         self.z_params = weight.new_empty(horizon, rows, 2 * stoch.size)
         self.action = weight.new_empty(horizon, rows, action_dim)
 
@@ -187,16 +186,10 @@ class _ImagineScan(Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401
-        rssm: RSSM,
-        latent_action: LatentActionModel,
-        policy: MLP,
-        choice: Choice,
-        start: ModelState,
-        horizon: int,
+        loop: _Loop,
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        del parameters  # known to autograd by being arguments; read from the network
-        loop = _Loop(rssm, latent_action, policy, choice, start, horizon)
+        del parameters  # known to autograd by being arguments; the loop reads them
         raws = loop.forward()
         ctx.loop = loop
         return loop.state[:, :, : loop.size].contiguous(), raws
@@ -206,7 +199,7 @@ class _ImagineScan(Function):
     def backward(ctx: Any, d_features: Tensor, d_raws: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         d_state = d_features.clone(memory_format=torch.contiguous_format)
         loop: _Loop = take_loop(ctx)
-        return (None,) * 6 + tuple(loop.backward(d_state, d_raws))
+        return (None, *loop.backward(d_state, d_raws))
 
 
 __all__ = ["Choice", "imagine_scan"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lawm.fused.build import check_status, library, loaded_library
+from lawm.fused.build import check_status, find_kernels, loaded_kernels
 
 
 def kernels_usable(weight: Tensor) -> bool:
@@ -16,7 +16,7 @@ def kernels_usable(weight: Tensor) -> bool:
         and weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
-        and library() is not None
+        and find_kernels() is not None
     )
 
 
@@ -37,7 +37,7 @@ def norm_silu(
     y and out are ``(B, O)``; offset is ``(O,)`` or ``(B, O)``.
     """
     stats = y.new_empty(y.shape[0], 2)
-    loaded_library().lawm_norm_silu_forward(
+    loaded_kernels().lawm_norm_silu_forward(
         torch.get_num_threads(),
         *y.shape,
         0 if offset.dim() == 1 else y.shape[1],
@@ -66,7 +66,7 @@ def norm_silu_backward(
     ``sums``, ``(3, O)``, gains the gradients of scale, of shift and of a bias that all rows of y
     share.
     """
-    status = loaded_library().lawm_norm_silu_backward(
+    status = loaded_kernels().lawm_norm_silu_backward(
         torch.get_num_threads(),
         *y.shape,
         y.data_ptr(),

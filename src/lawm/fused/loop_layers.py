@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lawm.fused.build import FLOAT_BYTES, check_status, loaded_library
+from lawm.fused.build import FLOAT_BYTES, check_status, loaded_kernels
 
 
 def flat(x: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class LoopNormSiLU:
         self._sums_at = None if self.sums is None else self.sums.data_ptr()
         self._at = tuple(x.data_ptr() for x in (self._y, self._stats, self.out, self.dy))
         self._shape, self._eps = (torch.get_num_threads(), rows, cols), norm.eps
-        kernels = loaded_library()
+        kernels = loaded_kernels()
         self._forward = kernels.lawm_norm_silu_forward
         self._backward = kernels.lawm_norm_silu_backward
 
@@ -166,7 +166,7 @@ class LoopGRU:
         self._sums_at = None if self.sums is None else self.sums.data_ptr()
         self._at = tuple(x.data_ptr() for x in (self._y, self._stats, self.dy, state))
         self._shape, self._eps = (torch.get_num_threads(), rows, size), norm.eps
-        kernels = loaded_library()
+        kernels = loaded_kernels()
         self._forward, self._backward = kernels.lawm_gru_forward, kernels.lawm_gru_backward
 
     def forward(self, t: int, x: Tensor) -> None:
@@ -230,7 +230,7 @@ class LoopGaussian:
         self._shape, self._stride, self._min_std = noise.shape[1:], out.stride(1), min_std
         self._at = params.data_ptr(), noise.data_ptr(), out.data_ptr()
         self._steps = tuple(x.stride(0) * FLOAT_BYTES for x in (params, noise, out))
-        kernels = loaded_library()
+        kernels = loaded_kernels()
         self._forward = kernels.lawm_gaussian_forward
         self._backward = kernels.lawm_gaussian_backward
 

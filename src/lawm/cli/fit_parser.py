@@ -11,7 +11,7 @@ import inspect
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import lightning.pytorch as pl
 import yaml
@@ -20,7 +20,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ig
 from lawm.cli.known_keys import SET_BY_LAWM, check_config_file, check_options
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
 from lawm.errors import LawmError
-from lawm.fit_config import STAGES, EvaluationConfig, FitConfig, StageConfig
+from lawm.fit_config import STAGES, CompileMode, EvaluationConfig, FitConfig, StageConfig
 from lawm.policy_module import LatentPolicyModule
 from lawm.run_folder import open_run_folder
 from lawm.start_states import StartStateDataModule
@@ -99,7 +99,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="Of weights, batches and samples.")
     parser.add_argument(
         "--compile",
-        type=Literal["auto", "off", "full", False],  # a bare off is False in YAML 1.1
+        type=_compile_mode,
         default="auto",
         help="auto: fused kernels on the CPU; off: plain PyTorch; full: torch.compile.",
     )
@@ -151,6 +151,8 @@ def parse_fit(arguments: list[str]) -> FitRequest:
     try:
         values = parser.parse_args(arguments)
         built = parser.instantiate(values)
+    except argparse.ArgumentTypeError as error:  # of a type of ours in a configuration file
+        raise LawmError(f"compile in a configuration file: {error}.") from error
     except argparse.ArgumentError as error:
         raise LawmError(_as_sentence(str(error))) from error
     name = values.name or _experiment_name(files)
@@ -163,6 +165,16 @@ def parse_fit(arguments: list[str]) -> FitRequest:
         world_model_from=Path(values.world_model_from) if values.world_model_from else None,
         threads=values.threads,
     )
+
+
+def _compile_mode(value: Any) -> CompileMode:  # noqa: ANN401
+    """A bare ``off`` is False in YAML 1.1."""
+    modes: tuple[CompileMode, ...] = get_args(CompileMode)
+    text = "off" if value is False or value == "False" else value
+    for mode in modes:
+        if text == mode:
+            return mode
+    raise argparse.ArgumentTypeError(f"expected one of {', '.join(modes)}, got {value}")
 
 
 def _trainer_signature() -> list[str]:
@@ -217,7 +229,7 @@ def _fit_config(built: Namespace, name: str) -> FitConfig:
         trainer=vars(built.trainer),
         stages={stage: StageConfig(**vars(built.stages[stage])) for stage in STAGES},
         evaluation=EvaluationConfig(**vars(built.evaluation)),
-        compile="off" if built.compile is False else built.compile,
+        compile=built.compile,
     )
 
 

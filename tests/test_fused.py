@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from model_factory import OBS_DIM, SMALL, make_batch, make_model, make_spec
 
 from lawm.fused import build, imagine_scan, observe_scan
-from lawm.fused.functions import norm_silu_linear, softplus
+from lawm.fused.layer_stack import layer_stack
+from lawm.fused.softplus import softplus
 from lawm.fused.kernels import enable_kernels, kernels_usable
 from lawm.policy_module import ConstraintConfig, LatentPolicyModule
 from lawm.rssm import ModelState

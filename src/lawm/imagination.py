@@ -9,12 +9,16 @@ from torch import Tensor, nn
 
 from lawm.fused.imagine_scan import Choice, imagine_scan
 from lawm.fused.kernels import kernels_usable
+from lawm.fused.layer_stack import MAX_LAYERS
 from lawm.latents import GaussianLatent
 from lawm.networks import MLP
 from lawm.rssm import ModelState
 from lawm.support_constraint import SupportConstraint
 from lawm.transition_input import ActionInput
 from lawm.world_model import WorldModel
+
+
+MEAN_BOUND = 5.0  # of the policy's mean, where tanh is flat
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class LatentPolicy(nn.Module):
         """Mean and standard deviation of v, each ``(..., size)``, from the network's output."""
         mean, raw_std = raw.chunk(2, dim=-1)
         std = self.min_std + (self.max_std - self.min_std) * torch.sigmoid(raw_std)
-        return 5.0 * torch.tanh(mean / 5.0), std
+        return MEAN_BOUND * torch.tanh(mean / MEAN_BOUND), std
 
 
 def sample(policy: LatentPolicy, raw: Tensor, noise: Tensor) -> Tensor:
@@ -79,15 +83,15 @@ def imagine(
     """
     noise = torch.randn(horizon, start.h.shape[0], constraint.size).to(start.h)
 
-    def latent_action(t: int, raw: Tensor, prior: Tensor) -> Tensor:
-        return constraint.apply(prior, sample(policy, raw, noise[t]), stochastic=True)
-
-    if _scan_applies(model):
+    if _scan_applies(model, policy):
+        choice = Choice(
+            constraint.kind, constraint.extent, policy.min_std, policy.max_std, MEAN_BOUND
+        )
         features, raw = imagine_scan(
-            model.rssm, model.latent_action, policy.network, latent_action, start, horizon
+            model.rssm, model.latent_action, policy.network, choice, noise, start
         )
     else:
-        features, raw = _step_by_step(model, policy, latent_action, start, horizon)
+        features, raw = _step_by_step(model, policy, constraint, noise, start)
     after = features[1:]
     logit = model.continue_logit(after)
     # entropy of v up to a constant, plus the log-volume of the squashing
@@ -102,29 +106,32 @@ def imagine(
     )
 
 
-def _scan_applies(model: WorldModel) -> bool:
+def _scan_applies(model: WorldModel, policy: LatentPolicy) -> bool:
     weight = model.rssm.cell.linear.weight
     return (
         kernels_usable(weight)
         and not weight.requires_grad  # it gives no gradients of the model
         and isinstance(model.rssm.latent, GaussianLatent)
+        and isinstance(model.latent_action.latent, GaussianLatent)
         and isinstance(model.transition_input, ActionInput)
+        and len(policy.network.hidden) <= MAX_LAYERS
     )
 
 
 def _step_by_step(
     model: WorldModel,
     policy: LatentPolicy,
-    latent_action: Choice,
+    constraint: SupportConstraint,
+    noise: Tensor,
     start: ModelState,
-    horizon: int,
 ) -> tuple[Tensor, Tensor]:
     """Any latents, any transition input, any device; autograd follows each operator."""
     state, rssm = start, model.rssm.bind()
     features, raws = [state.features], []
-    for t in range(horizon):
+    for noise_of_step in noise.unbind():
         raw = policy.network(features[-1])
-        u = latent_action(t, raw, model.latent_action.prior(features[-1]))
+        prior = model.latent_action.prior(features[-1])
+        u = constraint.apply(prior, sample(policy, raw, noise_of_step), stochastic=True)
         action = model.latent_action.decode(features[-1], u)
         state = model.imagine_step(rssm, state, model.transition_input.act(u, action))
         features.append(state.features)

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lawm.fused.functions import softplus
 from lawm.fused.kernels import kernels_usable
+from lawm.fused.softplus import softplus
 
 LatentKind = Literal["gaussian", "categorical"]
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lawm.fused.functions import norm_silu_linear
 from lawm.fused.kernels import kernels_usable
+from lawm.fused.layer_stack import MAX_LAYERS, layer_stack
 
 NORM_EPS = 1e-3  # DreamerV3's
 
@@ -47,8 +47,7 @@ class NormedLinear(nn.Module):
     def forward(self, x: Tensor, projected: Tensor | None = None) -> Tensor:
         """``(..., in_features)``, and ``(..., out_features)`` of :meth:`project`."""
         if kernels_usable(self.linear.weight):
-            bias, norm = self.linear.bias if projected is None else projected, self.norm
-            return norm_silu_linear(x, self.linear.weight, bias, norm.weight, norm.bias, NORM_EPS)
+            return layer_stack(x, [(self.linear, self.norm)], None, projected)
         y = self.linear(x) if projected is None else projected + x @ self.linear.weight.t()
         return F.silu(self.norm(y))
 
@@ -90,8 +89,18 @@ class MLP(nn.Module):
             self.output.weight.mul_(output_scale)
             self.output.bias.zero_()
 
+        self.has_dropout = dropout > 0.0
+
+    def normed_layers(self) -> list[tuple[nn.Linear, nn.LayerNorm]]:
+        """Linear layer and norm of each hidden layer."""
+        layers = [layer for layer in self.hidden.modules() if isinstance(layer, NormedLinear)]
+        return [(layer.linear, layer.norm) for layer in layers]
+
     def forward(self, x: Tensor) -> Tensor:
         """``(..., in_features) -> (..., out_features)``."""
+        drops = self.has_dropout and self.training
+        if kernels_usable(self.output.weight) and not drops and len(self.hidden) <= MAX_LAYERS:
+            return layer_stack(x, self.normed_layers(), self.output)
         y: Tensor = self.output(self.hidden(x))
         return y
 

@@ -30,6 +30,8 @@ ConstraintName = Literal["box", "ball", "sphere", "none"]
 class SupportConstraint(Protocol):
     """Maps the policy's raw sample to a latent action."""
 
+    kind: ConstraintName
+    extent: float  # of the region, in standard deviations of the prior or in log-probability
     size: int  # dimensions of v
 
     def apply(self, prior: Tensor, v: Tensor, stochastic: bool) -> Tensor:
@@ -45,13 +47,14 @@ class Box:
     def __init__(self, latent: GaussianLatent, eps: float) -> None:
         self.latent = latent
         self.size = latent.size
-        self.eps = eps
+        self.kind: ConstraintName = "box"
+        self.extent = eps
 
     def apply(self, prior: Tensor, v: Tensor, stochastic: bool) -> Tensor:
         """``mu + eps sigma tanh(v)``."""
         del stochastic
         mean, std = self.latent.mean_std(prior)
-        return torch.addcmul(mean, std, torch.tanh(v), value=self.eps)
+        return torch.addcmul(mean, std, torch.tanh(v), value=self.extent)
 
     def log_det(self, v: Tensor) -> Tensor:
         """``sum log(1 - tanh(v)^2)``, in its numerically stable form."""
@@ -64,16 +67,16 @@ class Ball:
     def __init__(self, latent: GaussianLatent, eps: float, surface: bool) -> None:
         self.latent = latent
         self.size = latent.size
-        self.radius = eps * math.sqrt(latent.size)
-        self.surface = surface
+        self.kind: ConstraintName = "sphere" if surface else "ball"
+        self.extent = eps * math.sqrt(latent.size)  # the radius
 
     def apply(self, prior: Tensor, v: Tensor, stochastic: bool) -> Tensor:
         """``mu + radius sigma v/|v|``, times ``tanh |v|`` inside the ball."""
         del stochastic
         mean, std = self.latent.mean_std(prior)
         norm = v.square().sum(dim=-1, keepdim=True).add(1e-6).sqrt()
-        direction = v / norm if self.surface else v * (torch.tanh(norm) / norm)
-        return torch.addcmul(mean, std, direction, value=self.radius)
+        direction = v / norm if self.kind == "sphere" else v * (torch.tanh(norm) / norm)
+        return torch.addcmul(mean, std, direction, value=self.extent)
 
     def log_det(self, v: Tensor) -> Tensor:
         """Zero: the bonus is the raw sample's entropy."""
@@ -84,6 +87,8 @@ class Unconstrained:
     """u is the raw sample; the prior plays no part. What goes wrong without a constraint."""
 
     def __init__(self, latent: GaussianLatent) -> None:
+        self.kind: ConstraintName = "none"
+        self.extent = math.inf
         self.size = latent.size
 
     def apply(self, prior: Tensor, v: Tensor, stochastic: bool) -> Tensor:
@@ -102,13 +107,14 @@ class LogRatioBox:
     def __init__(self, latent: CategoricalLatent, eps: float | None) -> None:
         self.latent = latent
         self.size = latent.size
-        self.eps = eps
+        self.kind: ConstraintName = "none" if eps is None else "box"
+        self.extent = math.inf if eps is None else eps
 
     def apply(self, prior: Tensor, v: Tensor, stochastic: bool) -> Tensor:
         """A one-hot sample, or the most likely one, with straight-through gradients."""
         logits = v
-        if self.eps is not None:
-            logits = self.latent.log_probs(prior).flatten(-2) + self.eps * torch.tanh(v)
+        if self.kind == "box":
+            logits = self.latent.log_probs(prior).flatten(-2) + self.extent * torch.tanh(v)
         if stochastic:
             return self.latent.sample(logits, self.latent.noise(logits, *logits.shape[:-1]))
         return self.latent.mode(logits)

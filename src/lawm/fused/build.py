@@ -1,4 +1,4 @@
-"""Builds ``kernels.c`` with the machine's C compiler and loads it; without one there is no library.
+"""Builds the C sources in ``csrc`` with the machine's C compiler and loads it; without one there is no library.
 
 The library is kept in ``$XDG_CACHE_HOME/lawm`` (default ``~/.cache/lawm``) under a name made of the
 source, the compiler and the processor, so that it is built once for each of them.
@@ -21,17 +21,19 @@ from pathlib import Path
 # strict IEEE semantics of NaN stay on: a diverging run must show NaN, not a number
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 TUNINGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-fopenmp-simd",), ())
-FLOAT_BYTES = 4
+_SIZE, _STATUS, _POINTER = ctypes.c_int64, ctypes.c_int, ctypes.c_void_p
 ENTRY_POINTS = {
-    "lawm_norm_silu_forward": (None, 4, 1, 6),
-    "lawm_norm_silu_backward": (ctypes.c_int, 3, 0, 7),
-    "lawm_gru_forward": (None, 5, 1, 6),
-    "lawm_gru_backward": (ctypes.c_int, 6, 0, 9),
-    "lawm_softplus_forward": (None, 2, 0, 2),
-    "lawm_softplus_backward": (None, 2, 0, 3),
-    "lawm_gaussian_forward": (None, 3, 1, 3),
-    "lawm_gaussian_backward": (None, 3, 0, 4),
-}  # name -> result, and how many integers, floats and pointers it takes, in this order
+    "lawm_packed_size": (_SIZE, [_SIZE] * 2),
+    "lawm_pack_weight": (None, [_SIZE] * 3 + [_POINTER] * 3),
+    "lawm_softplus_forward": (None, [_SIZE] * 2 + [_POINTER] * 2),
+    "lawm_softplus_backward": (None, [_SIZE] * 2 + [_POINTER] * 3),
+    **{
+        f"lawm_{loop}_{direction}": (_STATUS, [_POINTER])
+        for loop in ("mlp", "observe", "imagine")
+        for direction in ("forward", "backward")
+    },
+    **{f"lawm_{loop}_size": (_SIZE, []) for loop in ("mlp", "observe", "imagine")},
+}  # name -> result, arguments
 
 
 class _CompilerError(Exception):
@@ -44,13 +46,14 @@ def find_kernels() -> ctypes.CDLL | None:
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     if compiler is None:
         return None
-    source = files("lawm.fused").joinpath("kernels.c").read_bytes()
+    folder = files("lawm.fused").joinpath("csrc")
+    sources = {file.name: file.read_bytes() for file in folder.iterdir()}
     try:
         try:
-            return _from_cache(compiler, source)
+            return _from_cache(compiler, sources)
         except (OSError, RuntimeError):  # no home, or a folder that takes no files or runs no code
-            with tempfile.TemporaryDirectory() as folder:
-                return _load(_compile(compiler, source, Path(folder)))
+            with tempfile.TemporaryDirectory() as temporary:
+                return _load(_compile(compiler, sources, Path(temporary)))
     except (OSError, _CompilerError) as error:
         warnings.warn(
             f"lawm runs on plain PyTorch, about 1.5 times slower, as its CPU kernels could not be "
@@ -60,14 +63,14 @@ def find_kernels() -> ctypes.CDLL | None:
         return None
 
 
-def _from_cache(compiler: str, source: bytes) -> ctypes.CDLL:
+def _from_cache(compiler: str, sources: dict[str, bytes]) -> ctypes.CDLL:
     """Load what was built before, or build it and keep it; a damaged file is built anew."""
-    target = cache_folder() / f"kernels-{_build_key(source, compiler)}.so"
+    target = cache_folder() / f"kernels-{_build_key(sources, compiler)}.so"
     checksum = target.with_suffix(".sha256")
     if not (target.is_file() and checksum.is_file() and _sha256(target) == checksum.read_text()):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            built = _compile(compiler, source, Path(folder))
+            built = _compile(compiler, sources, Path(folder))
             written = built.with_suffix(".sha256")
             written.write_text(_sha256(built))
             built.replace(target)  # whole or not at all, whoever else is building
@@ -86,24 +89,15 @@ def loaded_kernels() -> ctypes.CDLL:
     return kernels
 
 
-def check_status(status: int) -> None:
-    """Raise for what a kernel returned.
-
-    Raises:
-        MemoryError: It is not 0.
-    """
-    if status != 0:
-        raise MemoryError("lawm's CPU kernels could not allocate their working memory.")
-
-
 def cache_folder() -> Path:
     """Where built libraries lie."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lawm"
 
 
-def _build_key(source: bytes, compiler: str) -> str:
+def _build_key(sources: dict[str, bytes], compiler: str) -> str:
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
-    key = hashlib.sha256(source + version + repr((FLAGS, TUNINGS, platform.machine())).encode())
+    parts = sorted(sources.items()), version, FLAGS, TUNINGS, platform.machine()
+    key = hashlib.sha256(repr(parts).encode())
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():  # a home folder may be shared by machines with other processors
         lines = cpuinfo.read_text().splitlines()
@@ -111,12 +105,14 @@ def _build_key(source: bytes, compiler: str) -> str:
     return key.hexdigest()[:16]
 
 
-def _compile(compiler: str, source: bytes, folder: Path) -> Path:
+def _compile(compiler: str, sources: dict[str, bytes], folder: Path) -> Path:
     """Compile with the first tuning that works."""
-    source_file, built = folder / "kernels.c", folder / "kernels.so"
-    source_file.write_bytes(source)
+    built = folder / "kernels.so"
+    for name, content in sources.items():
+        (folder / name).write_bytes(content)
+    units = [str(folder / name) for name in sorted(sources) if name.endswith(".c")]
     for tuning in TUNINGS:
-        command = [compiler, *FLAGS, *tuning, "-shared", "-fPIC", str(source_file)]
+        command = [compiler, *FLAGS, *tuning, "-shared", "-fPIC", *units]
         done = subprocess.run(
             [*command, "-o", str(built), "-lm"], capture_output=True, text=True, check=False
         )
@@ -128,13 +124,10 @@ def _compile(compiler: str, source: bytes, folder: Path) -> Path:
 
 def _load(path: Path) -> ctypes.CDLL:
     kernels = ctypes.CDLL(str(path))
-    for name, (result, integers, floats, pointers) in ENTRY_POINTS.items():
+    for name, (result, arguments) in ENTRY_POINTS.items():
         function = getattr(kernels, name)
-        function.restype = result
-        function.argtypes = (
-            [ctypes.c_int64] * integers + [ctypes.c_float] * floats + [ctypes.c_void_p] * pointers
-        )
+        function.restype, function.argtypes = result, arguments
     return kernels
 
 
-__all__ = ["FLOAT_BYTES", "cache_folder", "check_status", "find_kernels", "loaded_kernels"]
+__all__ = ["cache_folder", "find_kernels", "loaded_kernels"]

@@ -1,28 +1,76 @@
-"""Imagination's loop over time, with its backward chained by hand; the world model is frozen.
+"""Imagination's loop over time, forward and backward in C; the world model is frozen.
 
-What :func:`lawm.imagination.imagine` does step by step, for a Gaussian state and the action as
-transition input, with a third of the operators. The small part that differs between policies and
-support constraints, from the two networks' outputs to u, is left to autograd.
+What :func:`lawm.imagination.imagine` does step by step, for Gaussian latents and the action as
+transition input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ctypes
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from lawm.fused.loop_layers import LoopGaussian, LoopGRU, LoopNormSiLU, linear_gradients, take_loop
+from lawm.fused.structures import (
+    BlockCell,
+    BlockLayer,
+    BlockMLP,
+    CCell,
+    CLayer,
+    CLinear,
+    CMlp,
+    PackedLinear,
+    address,
+    block_rows,
+    num_blocks,
+    run_kernel,
+)
 from lawm.latent_action import LatentActionModel
 from lawm.latents import GaussianLatent
-from lawm.networks import MLP
+from lawm.networks import MLP, NormedLinear
 from lawm.rssm import RSSM, ModelState
 
-Choice = Callable[[int, Tensor, Tensor], Tensor]
-"""From step t, the policy network's output and the parameters of p(u|s) to u."""
+CONSTRAINTS = ("none", "box", "ball", "sphere")  # in the order of the enum in imagine.c
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How u follows from the outputs of the policy and of p(u|s).
+
+    Args:
+        constraint: Geometry, one of :data:`CONSTRAINTS`.
+        extent: Size of its region in standard deviations of the prior.
+        min_std: Least standard deviation of the policy.
+        max_std: Greatest one.
+        bound: Of the policy's mean.
+    """
+
+    constraint: str
+    extent: float
+    min_std: float
+    max_std: float
+    bound: float
+
+
+class CImagine(ctypes.Structure):
+    """``Imagine`` in imagine.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("threads", "block", "horizon", "rows")),
+        *((name, ctypes.c_int64) for name in ("deter", "stoch", "latent", "action", "constraint")),
+        *((name, ctypes.c_double) for name in ("extent", "z_min_std", "u_min_std")),
+        *((f"policy_{name}", ctypes.c_double) for name in ("min_std", "max_std", "bound")),
+        *((name, CMlp) for name in ("policy", "action_prior")),
+        *((name, CLayer) for name in ("decoder", "transition", "prior")),
+        ("cell", CCell),
+        *((name, CLinear) for name in ("decoder_output", "prior_output")),
+        *((name, ctypes.c_void_p) for name in ("z_noise", "u_noise", "state", "raw", "u_prior")),
+        *((name, ctypes.c_void_p) for name in ("z_params", "decoded", "d_state", "d_raw")),
+    )
 
 
 def imagine_scan(
@@ -30,59 +78,31 @@ def imagine_scan(
     latent_action: LatentActionModel,
     policy: MLP,
     choice: Choice,
+    u_noise: Tensor,
     start: ModelState,
-    horizon: int,
 ) -> tuple[Tensor, Tensor]:
     """Imagined states under the policy; gradients reach the policy alone.
 
+    Args:
+        rssm: The recurrence.
+        latent_action: The prior of u and the decoder.
+        policy: The policy's network.
+        choice: From its output to u.
+        u_noise: ``(H, N, U)``.
+        start: N rows.
+
     Returns:
-        Features ``(H + 1, N, D + Z)`` and the policy network's outputs ``(H, N, .)``.
+        Features ``(H + 1, N, D + Z)`` and the policy network's outputs ``(H, N, 2 U)``.
     """
-    loop = _Loop(rssm, latent_action, policy, choice, start, horizon)
-    out: tuple[Tensor, Tensor] = _ImagineScan.apply(loop, *policy.parameters())  # type: ignore[no-untyped-call]
+    parameters = list(policy.parameters())
+    trained = torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
+    loop = _Loop(rssm, latent_action, policy, choice, u_noise.contiguous(), start, trained)
+    out: tuple[Tensor, Tensor] = _ImagineScan.apply(loop, *parameters)  # type: ignore[no-untyped-call]
     return out
 
 
-class _LoopMLP:
-    """An :class:`~lawm.networks.MLP` without dropout at each time step."""
-
-    def __init__(self, network: MLP, steps: int, rows: int, trained: bool) -> None:
-        layers = [layer for layer in network.hidden.modules() if isinstance(layer, nn.Linear)]
-        norms = [layer for layer in network.hidden.modules() if isinstance(layer, nn.LayerNorm)]
-        self.layers = [
-            LoopNormSiLU(linear, norm, steps, rows, trained)
-            for linear, norm in zip(layers, norms, strict=True)
-        ]
-        self.weight, self.bias = network.output.weight.detach(), network.output.bias.detach()
-        self.d_out = self.weight.new_empty(steps, rows, self.weight.shape[0]) if trained else None
-
-    def forward(self, t: int, x: Tensor) -> Tensor:
-        """``(N, I) -> (N, O)``."""
-        for layer in self.layers:
-            x = layer.forward(t, x)
-        return torch.addmm(self.bias, x, self.weight.t())
-
-    def backward(self, t: int, d_out: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient of the first layer before its norm, and that layer's weight."""
-        if self.d_out is not None:
-            self.d_out[t] = d_out
-        d = d_out @ self.weight
-        for layer in self.layers[:0:-1]:
-            d = layer.backward(t, d) @ layer.weight
-        return self.layers[0].backward(t, d), self.layers[0].weight
-
-    def parameter_gradients(self, inputs: Tensor) -> list[Tensor]:
-        """In the order of the network's parameters, from the inputs of all steps ``(T N, I)``."""
-        assert self.d_out is not None
-        gradients = []
-        for layer in self.layers:
-            gradients += [layer.weight_gradient(inputs), *layer.bias_scale_shift()]
-            inputs = layer.out.flatten(0, 1)
-        return [*gradients, *linear_gradients(self.d_out, self.layers[-1].out)]
-
-
 class _Loop:
-    """Buffers and both directions of the loop; the columns of ``state`` are h, z, u and x."""
+    """Buffers of both directions of the loop; the columns of ``state`` are h, z, u and x."""
 
     def __init__(
         self,
@@ -90,96 +110,89 @@ class _Loop:
         latent_action: LatentActionModel,
         policy: MLP,
         choice: Choice,
+        u_noise: Tensor,
         start: ModelState,
-        horizon: int,
+        trained: bool,
     ) -> None:
-        stoch, rows = rssm.latent, start.h.shape[0]
+        stoch, latent = rssm.latent, latent_action.latent
         assert isinstance(stoch, GaussianLatent)
-        self.choice, self.horizon = choice, horizon
-        self.deter, self.size = rssm.deter, rssm.feature_size
-        self.with_u = self.size + latent_action.latent.size
+        assert isinstance(latent, GaussianLatent)
+        horizon, self.rows, _ = u_noise.shape
+        rows = horizon * self.rows
         weight = rssm.transition_layer.linear.weight.detach()
         action_dim = weight.shape[1] - stoch.size
+        self.size = rssm.feature_size
+        columns = self.size + latent.size + action_dim
 
-        self.state = weight.new_empty(horizon + 1, rows, self.with_u + action_dim)
+        self.state = weight.new_empty(horizon + 1, self.rows, columns)
         self.state[0, :, : self.size] = start.features.detach()
-        self.z_params = weight.new_empty(horizon, rows, 2 * stoch.size)
-        self.action = weight.new_empty(horizon, rows, action_dim)
+        self.raw = weight.new_empty(horizon, self.rows, 2 * latent.size)
+        buffers = {
+            "z_noise": stoch.noise(weight, horizon, self.rows),
+            "u_noise": u_noise,
+            "state": self.state,
+            "raw": self.raw,
+            "u_prior": torch.empty_like(self.raw),
+            "z_params": weight.new_empty(horizon, self.rows, 2 * stoch.size),
+            "decoded": weight.new_empty(horizon, self.rows, action_dim),
+        }
 
-        self.policy = _LoopMLP(policy, horizon, rows, trained=True)
-        self.action_prior = _LoopMLP(latent_action.prior_network, horizon, rows, trained=False)
-        layer = latent_action.decoder_layer
-        self.decoder = LoopNormSiLU(layer.linear, layer.norm, horizon, rows, trained=False)
-        self.decoder_weight = latent_action.decoder_output.weight.detach()
-        self.decoder_bias = latent_action.decoder_output.bias.detach()
-        layer = rssm.transition_layer
-        self.of_z, self.of_x = weight[:, : stoch.size], weight[:, stoch.size :]
-        unread = weight.new_zeros(weight.shape[0], latent_action.latent.size)
-        wide = torch.cat([self.of_z, unread, self.of_x], dim=1)
-        self.transition = LoopNormSiLU(layer.linear, layer.norm, horizon, rows, False, wide)
-        cell = rssm.cell
-        self.cell = LoopGRU(cell.linear, cell.norm, horizon, rows, self.state, trained=False)
-        layer = rssm.prior_layer
-        self.prior = LoopNormSiLU(layer.linear, layer.norm, horizon, rows, trained=False)
-        self.prior_weight = rssm.prior_output.weight.detach()
-        self.prior_bias = rssm.prior_output.bias.detach()
-        z = self.state[1:, :, self.deter : self.size]
-        noise = stoch.noise(weight, horizon, rows)
-        self.z_sample = LoopGaussian(self.z_params, noise, stoch.min_std, z)
-        self.graphs: list[tuple[Tensor, Tensor, Tensor]] = []
+        def frozen(of: NormedLinear, weight: Tensor | None = None) -> BlockLayer:
+            return BlockLayer(of.linear, of.norm, rows, trained=False, weight=weight)
 
-    def forward(self) -> Tensor:
-        """Fill the buffers; returns the policy network's outputs, (H, N, .)."""
-        features, u, x = (
-            part.unbind() for part in self.state.tensor_split([self.size, self.with_u], dim=2)
+        of_z, of_x = torch.split(weight, [stoch.size, action_dim], dim=1)
+        wide = torch.cat([of_z, weight.new_zeros(weight.shape[0], latent.size), of_x], dim=1)
+        self.policy = BlockMLP(policy.normed_layers(), policy.output, rows, trained)
+        prior = latent_action.prior_network
+        parts = {
+            "policy": self.policy,
+            "action_prior": BlockMLP(prior.normed_layers(), prior.output, rows, trained=False),
+            "decoder": frozen(latent_action.decoder_layer),
+            "transition": frozen(rssm.transition_layer, wide),
+            "prior": frozen(rssm.prior_layer),
+            "cell": BlockCell(rssm.cell.linear, rssm.cell.norm, rows, trained=False),
+            "decoder_output": _packed(latent_action.decoder_output),
+            "prior_output": _packed(rssm.prior_output),
+        }
+        self._keep = buffers, parts  # their addresses are used
+        self.call = CImagine(
+            threads=torch.get_num_threads(),
+            block=block_rows(self.rows),
+            horizon=horizon,
+            rows=self.rows,
+            deter=rssm.deter,
+            stoch=stoch.size,
+            latent=latent.size,
+            action=action_dim,
+            constraint=CONSTRAINTS.index(choice.constraint),
+            extent=choice.extent,
+            z_min_std=stoch.min_std,
+            u_min_std=latent.min_std,
+            policy_min_std=choice.min_std,
+            policy_max_std=choice.max_std,
+            policy_bound=choice.bound,
+            **{name: part.structure for name, part in parts.items()},
+            **{name: address(buffer) for name, buffer in buffers.items()},
         )
-        of_decoder = self.state[:, :, : self.with_u].unbind()
-        of_transition = self.state[:, :, self.deter :].unbind()
-        for t in range(self.horizon):
-            raw = self.policy.forward(t, features[t]).requires_grad_()
-            prior = self.action_prior.forward(t, features[t]).requires_grad_()
-            with torch.enable_grad():
-                chosen = self.choice(t, raw, prior)
-            self.graphs.append((raw, prior, chosen))
-            u[t].copy_(chosen.detach())
-            hidden = self.decoder.forward(t, of_decoder[t])
-            torch.addmm(self.decoder_bias, hidden, self.decoder_weight.t(), out=self.action[t])
-            x[t].copy_(self.action[t].tanh_())
-            self.cell.forward(t, self.transition.forward(t, of_transition[t]))
-            hidden = self.prior.forward(t, self.cell.h[t + 1])
-            torch.addmm(self.prior_bias, hidden, self.prior_weight.t(), out=self.z_params[t])
-            self.z_sample.forward(t)
-        return torch.stack([raw.detach() for raw, *_ in self.graphs])
 
-    def backward(self, d_state: Tensor, d_raws: Tensor) -> list[Tensor]:
-        """The policy's gradients; ``d_state`` gains what comes through later steps."""
-        dh, dz = d_state[:, :, : self.deter].unbind(), d_state[:, :, self.deter :].unbind()
-        of_s, of_u = torch.split(self.decoder.weight, [self.size, self.with_u - self.size], dim=1)
-        d_params = torch.zeros_like(self.z_params)
-        for t in range(self.horizon - 1, -1, -1):
-            self.z_sample.backward(t, dz[t + 1], d_params[t])
-            dy = self.prior.backward(t, d_params[t] @ self.prior_weight)
-            dh[t + 1].addmm_(dy, self.prior.weight)
-            dy = self.transition.backward(t, self.cell.backward(t, dh[t + 1], dh[t]))
-            d_decoded = torch.ops.aten.tanh_backward(dy @ self.of_x, self.action[t])
-            if t > 0:  # nothing asks for the gradient of the start
-                dz[t].addmm_(dy, self.of_z)
-            dy = self.decoder.backward(t, d_decoded @ self.decoder_weight)
-            if t > 0:
-                d_state[t].addmm_(dy, of_s)
-            raw, prior, chosen = self.graphs[t]
-            d_raw, d_prior = torch.autograd.grad(
-                chosen,
-                (raw, prior),
-                dy @ of_u,
-                allow_unused=True,  # u may be free of the prior
-            )
-            of_policy = self.policy.backward(t, d_raw.add_(d_raws[t]))
-            if t > 0:
-                d_state[t].addmm_(*of_policy)
-            if t > 0 and d_prior is not None:
-                d_state[t].addmm_(*self.action_prior.backward(t, d_prior))
-        return self.policy.parameter_gradients(self.state[:-1, :, : self.size].flatten(0, 1))
+    def forward(self) -> None:
+        """Fill the buffers."""
+        run_kernel("lawm_imagine_forward", self.call)
+
+    def backward(self, d_features: Tensor, d_raw: Tensor) -> list[Tensor]:
+        """The policy's gradients; ``d_raw`` gains what comes through the chosen actions."""
+        d_state = torch.zeros_like(self.state)
+        d_state[:, :, : self.size] = d_features
+        self.policy.prepare_backward(num_blocks(self.rows))
+        self.call.policy = self.policy.structure
+        self.call.d_state, self.call.d_raw = address(d_state), address(d_raw)
+        run_kernel("lawm_imagine_backward", self.call)
+        features = self.state[:-1, :, : self.size].flatten(0, 1)
+        return self.policy.parameter_gradients(features, d_raw.flatten(0, 1))
+
+
+def _packed(linear: torch.nn.Linear) -> PackedLinear:
+    return PackedLinear(linear.weight.detach(), linear.bias.detach())
 
 
 class _ImagineScan(Function):
@@ -189,17 +202,18 @@ class _ImagineScan(Function):
         loop: _Loop,
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        del parameters  # known to autograd by being arguments; the loop reads them
-        raws = loop.forward()
+        loop.forward()
+        ctx.save_for_backward(*parameters)  # the loop reads them again by their addresses
         ctx.loop = loop
-        return loop.state[:, :, : loop.size].contiguous(), raws
+        return loop.state[:, :, : loop.size].contiguous(), loop.raw.detach()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_features: Tensor, d_raws: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        d_state = d_features.clone(memory_format=torch.contiguous_format)
-        loop: _Loop = take_loop(ctx)
-        return (None, *loop.backward(d_state, d_raws))
+    def backward(ctx: Any, d_features: Tensor, d_raw: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        _ = ctx.saved_tensors  # checks that the parameters did not change since
+        loop: _Loop = ctx.loop
+        d_raw = d_raw.clone(memory_format=torch.contiguous_format)
+        return None, *loop.backward(d_features, d_raw)
 
 
-__all__ = ["Choice", "imagine_scan"]
+__all__ = ["CONSTRAINTS", "Choice", "imagine_scan"]

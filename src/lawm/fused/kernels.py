@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lawm.fused.build import check_status, find_kernels, loaded_kernels
+from lawm.fused.build import find_kernels
 
 
 def kernels_usable(weight: Tensor) -> bool:
@@ -29,55 +29,4 @@ def enable_kernels(enabled: bool) -> None:
     _enabled = enabled
 
 
-def norm_silu(
-    y: Tensor, offset: Tensor, scale: Tensor, shift: Tensor, eps: float, out: Tensor
-) -> Tensor:
-    """``y += offset; out = SiLU(LayerNorm(y))``; returns the rows' moments ``(B, 2)``.
-
-    y and out are ``(B, O)``; offset is ``(O,)`` or ``(B, O)``.
-    """
-    stats = y.new_empty(y.shape[0], 2)
-    loaded_kernels().lawm_norm_silu_forward(
-        torch.get_num_threads(),
-        *y.shape,
-        0 if offset.dim() == 1 else y.shape[1],
-        eps,
-        y.data_ptr(),
-        offset.data_ptr(),
-        scale.data_ptr(),
-        shift.data_ptr(),
-        out.data_ptr(),
-        stats.data_ptr(),
-    )
-    return stats
-
-
-def norm_silu_backward(
-    y: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    stats: Tensor,
-    d_out: Tensor,
-    dy: Tensor,
-    sums: Tensor | None,
-) -> None:
-    """Gradient dy ``(B, O)`` of :func:`norm_silu`.
-
-    ``sums``, ``(3, O)``, gains the gradients of scale, of shift and of a bias that all rows of y
-    share.
-    """
-    status = loaded_kernels().lawm_norm_silu_backward(
-        torch.get_num_threads(),
-        *y.shape,
-        y.data_ptr(),
-        scale.data_ptr(),
-        shift.data_ptr(),
-        stats.data_ptr(),
-        d_out.data_ptr(),
-        dy.data_ptr(),
-        None if sums is None else sums.data_ptr(),
-    )
-    check_status(status)
-
-
-__all__ = ["enable_kernels", "kernels_usable", "norm_silu", "norm_silu_backward"]
+__all__ = ["enable_kernels", "kernels_usable"]

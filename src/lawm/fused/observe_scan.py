@@ -1,12 +1,12 @@
-"""The filter's loop over time, with its backward chained by hand.
+"""The filter's loop over time, forward and backward in C.
 
-What :meth:`lawm.world_model.WorldModel.observe` does step by step for Gaussian latents and the
-action as transition input, with a third of the operators: no autograd graph in the loop, inputs
-and outputs written in place, and one product for each weight's gradient.
+What :func:`lawm.filtering.filter_windows` does step by step for Gaussian latents and the action as
+transition input. Afterwards one product over all steps makes each weight's gradient.
 """
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +15,39 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from lawm.fused.loop_layers import (
-    LoopGaussian,
-    LoopGRU,
-    LoopNormSiLU,
-    flat,
+from lawm.fused.structures import (
+    BlockCell,
+    BlockLayer,
+    CCell,
+    CLayer,
+    CLinear,
+    PackedLinear,
+    address,
+    block_rows,
     linear_gradients,
-    take_loop,
+    num_blocks,
+    run_kernel,
 )
 from lawm.latent_action import LatentActionModel
 from lawm.latents import GaussianLatent
+from lawm.networks import NormedLinear
 from lawm.rssm import RSSM
+
+
+class CObserve(ctypes.Structure):
+    """``Observe`` in observe.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("threads", "block", "steps", "rows", "labelled")),
+        *((name, ctypes.c_int64) for name in ("deter", "stoch", "latent", "action")),
+        *((name, ctypes.c_double) for name in ("z_min_std", "u_min_std")),
+        *((name, CLayer) for name in ("posterior", "transition", "inverse", "decoder")),
+        ("cell", CCell),
+        *((name, CLinear) for name in ("posterior_output", "inverse_output", "decoder_output")),
+        *((name, ctypes.c_void_p) for name in ("embed", "next", "z_noise", "u_noise", "dropout")),
+        *((name, ctypes.c_void_p) for name in ("state", "z_params", "u_params", "decoded")),
+        *((name, ctypes.c_void_p) for name in ("d_state", "d_z_params", "d_u_params", "d_decoded")),
+    )
 
 
 @dataclass(frozen=True)
@@ -60,14 +82,11 @@ def observe_scan(
         ``(T, F, 2 U)``.
     """
     parameters = [p for module in _modules(rssm, latent_action) for p in module.parameters()]
-    out: tuple[Tensor, Tensor, Tensor] = _ObserveScan.apply(  # type: ignore[no-untyped-call]
-        rssm,
-        latent_action,
-        inputs,
-        embed_projected.contiguous(),
-        next_projected.contiguous(),
-        *parameters,
-    )
+    embed_projected, next_projected = embed_projected.contiguous(), next_projected.contiguous()
+    wanted = (embed_projected, next_projected, *parameters)
+    trained = torch.is_grad_enabled() and any(x.requires_grad for x in wanted)
+    loop = _Loop(rssm, latent_action, inputs, trained)
+    out: tuple[Tensor, Tensor, Tensor] = _ObserveScan.apply(loop, *wanted)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -86,161 +105,157 @@ def _modules(rssm: RSSM, latent_action: LatentActionModel) -> list[nn.Module]:
 
 
 class _Loop:
-    """Buffers and both directions of the loop.
+    """Buffers of both directions of the loop.
 
     The columns of ``state`` are h, z, u and x, so that what a layer reads lies side by side; the
     transition layer, which reads z and x, has zero weights for u.
     """
 
-    def __init__(self, rssm: RSSM, latent_action: LatentActionModel, inputs: ObserveInputs) -> None:
+    def __init__(
+        self, rssm: RSSM, latent_action: LatentActionModel, inputs: ObserveInputs, trained: bool
+    ) -> None:
         self.inputs = inputs
-        self.steps, self.labelled, action_dim = inputs.action.shape
-        rows, self.free = inputs.z_noise.shape[1], inputs.u_noise.shape[1]
+        steps, labelled, action_dim = inputs.action.shape
+        rows, free = inputs.z_noise.shape[1], inputs.u_noise.shape[1]
         stoch, latent = rssm.latent, latent_action.latent
         assert isinstance(stoch, GaussianLatent)
         assert isinstance(latent, GaussianLatent)
+        self.rows, self.labelled = rows, labelled
         self.deter, self.size = rssm.deter, rssm.feature_size
         self.with_u = self.size + latent.size
-        steps, weight = self.steps, rssm.transition_layer.linear.weight.detach()
-
+        weight = rssm.transition_layer.linear.weight.detach()
         self.state = weight.new_zeros(steps + 1, rows, self.with_u + action_dim)
-        self.state[:-1, : self.labelled, self.with_u :] = inputs.action
-        free = self.state[:-1, self.labelled :]
+        self.state[:-1, :labelled, self.with_u :] = inputs.action
         self.z_params = weight.new_empty(steps + 1, rows, 2 * stoch.size)
-        self.u_params = weight.new_empty(steps, self.free, 2 * latent.size)
-        self.action = weight.new_empty(steps, self.free, action_dim)  # decoded
+        self.u_params = weight.new_empty(steps, free, 2 * latent.size)
+        self.decoded = weight.new_empty(steps, free, action_dim)
 
-        layer = rssm.posterior_layer
-        self.posterior = LoopNormSiLU(layer.linear, layer.norm, steps + 1, rows)
-        self.posterior_weight, self.posterior_bias = _weights(rssm.posterior_output)
-        z = self.state[:, :, self.deter : self.size]
-        self.z_sample = LoopGaussian(self.z_params, inputs.z_noise, stoch.min_std, z)
-        layer = rssm.transition_layer
-        self.of_z, self.of_x = weight[:, : stoch.size], weight[:, stoch.size :]
-        unread = weight.new_zeros(weight.shape[0], latent.size)
-        wide = torch.cat([self.of_z, unread, self.of_x], dim=1)
-        self.transition = LoopNormSiLU(layer.linear, layer.norm, steps, rows, weight=wide)
-        self.cell = LoopGRU(rssm.cell.linear, rssm.cell.norm, steps, rows, self.state)
-        layer = latent_action.inverse_layer
-        self.inverse = LoopNormSiLU(layer.linear, layer.norm, steps, self.free)
-        self.inverse_weight, self.inverse_bias = _weights(latent_action.inverse_output)
-        u = free[:, :, self.size : self.with_u]
-        self.u_sample = LoopGaussian(self.u_params, inputs.u_noise, latent.min_std, u)
-        layer = latent_action.decoder_layer
-        self.decoder = LoopNormSiLU(layer.linear, layer.norm, steps, self.free)
-        self.decoder_weight, self.decoder_bias = _weights(latent_action.decoder_output)
-        self.mask = None if inputs.dropout_mask is None else inputs.dropout_mask.unbind()
+        def layer(of: NormedLinear, rows: int, weight: Tensor | None = None) -> BlockLayer:
+            # its output is needed by the next layer of the block, so it is always kept
+            return BlockLayer(of.linear, of.norm, rows, trained, weight=weight, keep_out=True)
 
-        # views of single steps, made at once
-        self.of_transition = self.state[:, :, self.deter :].unbind()
-        self.of_inverse = free[:, :, : self.size].unbind()
-        self.of_decoder = free[:, :, : self.with_u].unbind()
-        self.x = free[:, :, self.with_u :].unbind()
+        self.columns = [stoch.size, latent.size, action_dim]
+        of_z, of_x = torch.split(weight, [stoch.size, action_dim], dim=1)
+        wide = torch.cat([of_z, weight.new_zeros(weight.shape[0], latent.size), of_x], dim=1)
+        self.posterior = layer(rssm.posterior_layer, (steps + 1) * rows)
+        self.transition = layer(rssm.transition_layer, steps * rows, wide)
+        self.inverse = layer(latent_action.inverse_layer, steps * free)
+        self.decoder = layer(latent_action.decoder_layer, steps * free)
+        self.cell = BlockCell(rssm.cell.linear, rssm.cell.norm, steps * rows, trained)
+        self._outputs = [
+            PackedLinear(linear.weight.detach(), linear.bias.detach())
+            for linear in (
+                rssm.posterior_output,
+                latent_action.inverse_output,
+                latent_action.decoder_output,
+            )
+        ]
+        self.call = CObserve(
+            threads=torch.get_num_threads(),
+            block=block_rows(rows),
+            steps=steps,
+            rows=rows,
+            labelled=labelled,
+            deter=rssm.deter,
+            stoch=stoch.size,
+            latent=latent.size,
+            action=action_dim,
+            z_min_std=stoch.min_std,
+            u_min_std=latent.min_std,
+            posterior_output=self._outputs[0].structure,
+            inverse_output=self._outputs[1].structure,
+            decoder_output=self._outputs[2].structure,
+            z_noise=address(inputs.z_noise),
+            u_noise=address(inputs.u_noise),
+            dropout=address(inputs.dropout_mask),
+            state=address(self.state),
+            z_params=address(self.z_params),
+            u_params=address(self.u_params),
+            decoded=address(self.decoded),
+        )
+
+    def _run(self, name: str) -> None:
+        for layer in ("posterior", "transition", "inverse", "decoder", "cell"):
+            setattr(self.call, layer, getattr(self, layer).structure)
+        run_kernel(name, self.call)
 
     def forward(self, embed_projected: Tensor, next_projected: Tensor) -> None:
         """Fill the buffers."""
-        h, params, weight = self.cell.h, self.z_params.unbind(), self.posterior_weight.t()
-        embed, u_params, action = (
-            embed_projected.unbind(),
-            self.u_params.unbind(),
-            self.action.unbind(),
-        )
-        following = next_projected.unbind()
-        inverse_weight, decoder_weight = self.inverse_weight.t(), self.decoder_weight.t()
-        for t in range(self.steps + 1):
-            hidden = self.posterior.forward(t, h[t], embed[t])
-            torch.addmm(self.posterior_bias, hidden, weight, out=params[t])
-            self.z_sample.forward(t)
-            if t == self.steps:
-                break
-            if self.free:  # infer u of the action-free rows, and decode it
-                hidden = self.inverse.forward(t, self.of_inverse[t], following[t])
-                torch.addmm(self.inverse_bias, hidden, inverse_weight, out=u_params[t])
-                self.u_sample.forward(t)
-                hidden = self.decoder.forward(t, self.of_decoder[t])
-                if self.mask is not None:
-                    hidden.mul_(self.mask[t])
-                torch.addmm(self.decoder_bias, hidden, decoder_weight, out=action[t])
-                self.x[t].copy_(action[t].tanh_())
-            self.cell.forward(t, self.transition.forward(t, self.of_transition[t]))
+        self.call.embed, self.call.next = address(embed_projected), address(next_projected)
+        self._run("lawm_observe_forward")
 
-    def backward(self, d_state: Tensor, d_z_params: Tensor, d_u_params: Tensor) -> None:
-        """Turn the gradients of the outputs, in place, into those of all states and parameters."""
-        self.d_decoded = torch.empty_like(self.action)  # before the tanh
-        dh, dz = d_state[:, :, : self.deter].unbind(), d_state[:, :, self.deter :].unbind()
-        d_free, d_params = d_state[:, self.labelled :].unbind(), d_z_params.unbind()
-        d_u, d_decoded, action = d_u_params.unbind(), self.d_decoded.unbind(), self.action.unbind()
-        of_s, of_u = torch.split(self.decoder.weight, [self.size, self.with_u - self.size], dim=1)
-        for t in range(self.steps, -1, -1):
-            if t < self.steps:
-                dy = self.transition.backward(t, self.cell.backward(t, dh[t + 1], dh[t]))
-                dz[t].addmm_(dy, self.of_z)
-                if self.free:
-                    dx = dy[self.labelled :] @ self.of_x
-                    torch.ops.aten.tanh_backward(dx, action[t], grad_input=d_decoded[t])
-                    d_hidden = d_decoded[t] @ self.decoder_weight
-                    if self.mask is not None:
-                        d_hidden.mul_(self.mask[t])
-                    dy = self.decoder.backward(t, d_hidden)
-                    d_free[t].addmm_(dy, of_s)
-                    self.u_sample.backward(t, dy @ of_u, d_u[t])
-                    dy = self.inverse.backward(t, d_u[t] @ self.inverse_weight)
-                    d_free[t].addmm_(dy, self.inverse.weight)
-            self.z_sample.backward(t, dz[t], d_params[t])
-            dy = self.posterior.backward(t, d_params[t] @ self.posterior_weight)
-            dh[t].addmm_(dy, self.posterior.weight)
+    def backward(self, d_features: Tensor, d_z_params: Tensor, d_u_params: Tensor) -> Tensor:
+        """Turn the gradients of both parameters, in place, into those with all later steps' part.
 
-    def parameter_gradients(self, d_z_params: Tensor, d_u_params: Tensor) -> list[Tensor | None]:
+        Returns:
+            The gradient of the decoded actions before their tanh, ``(T, F, A)``.
+        """
+        d_state, d_decoded = torch.zeros_like(self.state), torch.empty_like(self.decoded)
+        d_state[:, :, : self.size] = d_features
+        for layer in (self.posterior, self.transition, self.inverse, self.decoder, self.cell):
+            layer.prepare_backward(num_blocks(self.rows))
+        self.call.d_state, self.call.d_decoded = address(d_state), address(d_decoded)
+        self.call.d_z_params, self.call.d_u_params = address(d_z_params), address(d_u_params)
+        self._run("lawm_observe_backward")
+        return d_decoded
+
+    def parameter_gradients(
+        self, d_z_params: Tensor, d_u_params: Tensor, d_decoded: Tensor
+    ) -> list[Tensor | None]:
         """In the order of the modules' parameters; None where there is nothing to add.
 
         The biases of the posterior and the inverse layer are part of what was projected ahead.
         """
         before, free = self.state[:-1], self.state[:-1, self.labelled :]
-        inputs = flat(before[:, :, self.deter :])
-        transition = self.transition.weight_gradient(inputs)
-        columns = [self.of_z.shape[1], self.with_u - self.size, self.of_x.shape[1]]
-        of_z, _, of_x = torch.split(transition, columns, dim=1)
-        h = flat(before[:, :, : self.deter])
+        inputs = [
+            _rows(self.state[:, :, : self.deter]),
+            _rows(before[:, :, self.deter :]),
+            _rows(free[:, :, : self.size]),
+            _rows(free[:, :, : self.with_u]),
+        ]
+        of_posterior, of_transition, of_inverse, of_decoder = (
+            layer.parameter_gradients(x)
+            for layer, x in zip(
+                (self.posterior, self.transition, self.inverse, self.decoder), inputs, strict=True
+            )
+        )
+        of_z, _, of_x = torch.split(of_transition[0], self.columns, dim=1)
+        hidden = [layer.out for layer in (self.posterior, self.inverse, self.decoder)]
+        outputs = [
+            linear_gradients(_rows(d), out)
+            for d, out in zip((d_z_params, d_u_params, d_decoded), hidden, strict=True)
+            if out is not None
+        ]
+        transition_out = self.transition.out
+        assert transition_out is not None
         return [
-            self.posterior.weight_gradient(flat(self.state[:, :, : self.deter])),
-            *(None, *_scale_and_shift(self.posterior.sums)),
-            *linear_gradients(d_z_params, self.posterior.out),
-            torch.cat([of_z, of_x], dim=1),
-            *self.transition.bias_scale_shift(),
-            self.cell.weight_gradient(flat(self.transition.out), h),
-            *_scale_and_shift(self.cell.sums),
-            self.inverse.weight_gradient(flat(free[:, :, : self.size])),
-            *(None, *_scale_and_shift(self.inverse.sums)),
-            *linear_gradients(d_u_params, self.inverse.out),
-            self.decoder.weight_gradient(flat(free[:, :, : self.with_u])),
-            *self.decoder.bias_scale_shift(),
-            *linear_gradients(self.d_decoded, self.decoder.out),
+            *(of_posterior[0], None, *of_posterior[2:]),
+            *outputs[0],
+            *(torch.cat([of_z, of_x], dim=1), *of_transition[1:]),
+            *self.cell.parameter_gradients(transition_out, _rows(before[:, :, : self.deter])),
+            *(of_inverse[0], None, *of_inverse[2:]),
+            *outputs[1],
+            *of_decoder,
+            *outputs[2],
         ]
 
 
-def _weights(linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    return linear.weight.detach(), linear.bias.detach()
-
-
-def _scale_and_shift(sums: Tensor | None) -> tuple[Tensor, Tensor]:
-    assert sums is not None
-    return sums[0], sums[1]
+def _rows(x: Tensor) -> Tensor:
+    """``(T, B, n) -> (T B, n)``."""
+    return x.flatten(0, 1)
 
 
 class _ObserveScan(Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401
-        rssm: RSSM,
-        latent_action: LatentActionModel,
-        inputs: ObserveInputs,
+        loop: _Loop,
         embed_projected: Tensor,
         next_projected: Tensor,
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        del parameters  # known to autograd by being arguments; read from the modules
-        loop = _Loop(rssm, latent_action, inputs)
         loop.forward(embed_projected, next_projected)
+        ctx.save_for_backward(embed_projected, next_projected, *parameters)
         ctx.loop = loop
         # detached: an output that the graph itself holds on to would never be freed
         features = loop.state[:, :, : loop.size].contiguous()
@@ -249,13 +264,17 @@ class _ObserveScan(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        loop: _Loop = take_loop(ctx)
-        d_state, d_z_params, d_u_params = (
+        embed, following, *_ = ctx.saved_tensors
+        loop: _Loop = ctx.loop
+        d_features, d_z, d_u = (
             d.clone(memory_format=torch.contiguous_format) for d in d_outputs
         )
-        loop.backward(d_state, d_z_params, d_u_params)
-        gradients = loop.parameter_gradients(d_z_params, d_u_params)
-        return (None, None, None, loop.posterior.dy, loop.inverse.dy, *gradients)
+        d_decoded = loop.backward(d_features, d_z, d_u)
+        gradients = loop.parameter_gradients(d_z, d_u, d_decoded)
+        d_embed, d_next = loop.posterior.dy, loop.inverse.dy
+        assert d_embed is not None
+        assert d_next is not None
+        return None, d_embed.view_as(embed), d_next.view_as(following), *gradients
 
 
 __all__ = ["ObserveInputs", "observe_scan"]

@@ -1,0 +1,190 @@
+/* Row-wise arithmetic: exp and its kin, layer norm forward and backward.
+ *
+ * Eager PyTorch makes a pass over memory for every operator and takes an exact exp; these loops make
+ * one pass in all, with a polynomial exp (relative error below 3e-7). All arrays are float32 and
+ * row-major; a NaN in a row stays a NaN. Sums over rows are ADDED to what the caller passes.
+ */
+#ifndef LAWM_ARITHMETIC_H
+#define LAWM_ARITHMETIC_H
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+/* e^x. 2^n 2^f with |f| <= 1/2, the second a polynomial; for |x| < 1e6. */
+static inline float exp_of(float x) {
+  const float t = x * 1.44269504f;
+  union {
+    float f;
+    int32_t i;
+  } bits, scale;
+  bits.f = t + 12582912.0f; /* + 1.5 * 2^23: rounds, and n stands in the low bits */
+  const float f = t - (bits.f - 12582912.0f);
+  int32_t n = bits.i - 0x4B400000;
+  n = n < -126 ? -126 : n;
+  n = n > 126 ? 126 : n;
+  float p = 1.5403530394e-4f;
+  p = p * f + 1.3333558146e-3f;
+  p = p * f + 9.6181291076e-3f;
+  p = p * f + 5.5504108665e-2f;
+  p = p * f + 2.4022650696e-1f;
+  p = p * f + 6.9314718056e-1f;
+  p = p * f + 1.0f;
+  scale.i = (n + 127) * 8388608; /* the exponent's lowest bit */
+  return p * scale.f;
+}
+
+static inline float sigmoid(float x) { return 1.0f / (1.0f + exp_of(-x)); }
+
+static inline float tanh_of(float x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
+
+static inline float softplus(float x) {
+  /* max(x, 0) + log(1 + e) with e = e^-|x|; the logarithm is 2 artanh(s), s = e / (2 + e) <= 1/3 */
+  const float e = exp_of(x < 0.0f ? x : -x);
+  const float s = e / (2.0f + e), q = s * s;
+  float p = 1.0f / 13.0f;
+  p = p * q + 1.0f / 11.0f;
+  p = p * q + 1.0f / 9.0f;
+  p = p * q + 1.0f / 7.0f;
+  p = p * q + 1.0f / 5.0f;
+  p = p * q + 1.0f / 3.0f;
+  p = p * q + 1.0f;
+  return (x > 0.0f ? x : 0.0f) + 2.0f * s * p;
+}
+
+#define LANES 64 /* sums run in this many lanes, so that additions need not wait for each other */
+
+/* Mean and reciprocal standard deviation of a row. */
+static inline void moments(const float *restrict y, int64_t cols, float eps, float *stats) {
+  float lanes[LANES] = {0}, sum = 0.0f, square = 0.0f;
+  const int64_t whole = cols - cols % LANES;
+  for (int64_t j = 0; j < whole; j += LANES)
+    for (int64_t k = 0; k < LANES; k++) lanes[k] += y[j + k];
+  for (int64_t j = whole; j < cols; j++) lanes[j - whole] += y[j];
+#pragma omp simd reduction(+ : sum)
+  for (int64_t k = 0; k < LANES; k++) sum += lanes[k];
+  const float mean = sum / (float)cols;
+  memset(lanes, 0, sizeof(lanes));
+  for (int64_t j = 0; j < whole; j += LANES)
+    for (int64_t k = 0; k < LANES; k++) lanes[k] += (y[j + k] - mean) * (y[j + k] - mean);
+  for (int64_t j = whole; j < cols; j++) lanes[j - whole] += (y[j] - mean) * (y[j] - mean);
+#pragma omp simd reduction(+ : square)
+  for (int64_t k = 0; k < LANES; k++) square += lanes[k];
+  stats[0] = mean;
+  stats[1] = 1.0f / sqrtf(square / (float)cols + eps);
+}
+
+/* From d = gradient of the normed, scaled and shifted row: gradient of the row, written over d;
+ * sums (3, cols) gain this row's part of the gradients of scale, shift and the row's bias. */
+static inline void norm_backward(const float *restrict y, const float *restrict gamma, int64_t cols,
+                                 const float *stats, float *restrict d, float *restrict sums) {
+  const float mean = stats[0], rstd = stats[1];
+  float sum = 0.0f, dot = 0.0f;
+#pragma omp simd reduction(+ : sum, dot)
+  for (int64_t j = 0; j < cols; j++) {
+    const float g = d[j] * gamma[j];
+    sum += g;
+    dot += g * ((y[j] - mean) * rstd);
+  }
+  sum /= (float)cols;
+  dot /= (float)cols;
+  if (sums) {
+    float *restrict scale = sums, *restrict shift = sums + cols, *restrict bias = sums + 2 * cols;
+#pragma omp simd
+    for (int64_t j = 0; j < cols; j++) {
+      const float normed = (y[j] - mean) * rstd;
+      scale[j] += d[j] * normed;
+      shift[j] += d[j];
+      d[j] = rstd * (d[j] * gamma[j] - sum - normed * dot);
+      bias[j] += d[j];
+    }
+  } else {
+#pragma omp simd
+    for (int64_t j = 0; j < cols; j++)
+      d[j] = rstd * (d[j] * gamma[j] - sum - (y[j] - mean) * rstd * dot);
+  }
+}
+
+/* out = SiLU(a), a = (y - mean) rstd gamma + beta; stats are kept for the backward. */
+static inline void norm_silu(const float *restrict y, const float *restrict gamma,
+                             const float *restrict beta, int64_t cols, float eps, float *stats,
+                             float *restrict out) {
+  moments(y, cols, eps, stats);
+  const float mean = stats[0], rstd = stats[1];
+#pragma omp simd
+  for (int64_t j = 0; j < cols; j++) {
+    const float a = (y[j] - mean) * rstd * gamma[j] + beta[j];
+    out[j] = a * sigmoid(a);
+  }
+}
+
+static inline void norm_silu_backward(const float *restrict y, const float *restrict gamma,
+                                      const float *restrict beta, int64_t cols, const float *stats,
+                                      const float *restrict dout, float *restrict dy,
+                                      float *restrict sums) {
+  const float mean = stats[0], rstd = stats[1];
+#pragma omp simd
+  for (int64_t j = 0; j < cols; j++) {
+    const float a = (y[j] - mean) * rstd * gamma[j] + beta[j];
+    const float s = sigmoid(a);
+    dy[j] = dout[j] * s * (1.0f + a * (1.0f - s));
+  }
+  norm_backward(y, gamma, cols, stats, dy, sums);
+}
+
+/* y (3 size), normed: reset, update, candidate. out = h + u (tanh(r c) - h). */
+static inline void gru(const float *restrict y, const float *restrict h,
+                       const float *restrict gamma, const float *restrict beta, int64_t size,
+                       float eps, float *stats, float *restrict out) {
+  moments(y, 3 * size, eps, stats);
+  const float mean = stats[0], rstd = stats[1];
+#pragma omp simd
+  for (int64_t j = 0; j < size; j++) {
+    const int64_t k = j + size, l = j + 2 * size;
+    const float r = sigmoid((y[j] - mean) * rstd * gamma[j] + beta[j]);
+    const float u = sigmoid((y[k] - mean) * rstd * gamma[k] + beta[k]);
+    const float c = tanh_of(r * ((y[l] - mean) * rstd * gamma[l] + beta[l]));
+    out[j] = h[j] + u * (c - h[j]);
+  }
+}
+
+/* dy (3 size); the direct part of dh (size) is ADDED to dh; sums (3, 3 size) or NULL. */
+static inline void gru_backward(const float *restrict y, const float *restrict h,
+                                const float *restrict gamma, const float *restrict beta,
+                                int64_t size, const float *stats, const float *restrict dout,
+                                float *restrict dy, float *restrict dh, float *restrict sums) {
+  const float mean = stats[0], rstd = stats[1];
+#pragma omp simd
+  for (int64_t j = 0; j < size; j++) {
+    const int64_t k = j + size, l = j + 2 * size;
+    const float r = sigmoid((y[j] - mean) * rstd * gamma[j] + beta[j]);
+    const float u = sigmoid((y[k] - mean) * rstd * gamma[k] + beta[k]);
+    const float a = (y[l] - mean) * rstd * gamma[l] + beta[l];
+    const float c = tanh_of(r * a);
+    const float product = dout[j] * u * (1.0f - c * c);
+    dy[j] = product * a * r * (1.0f - r);
+    dy[k] = dout[j] * (c - h[j]) * u * (1.0f - u);
+    dy[l] = product * r;
+    dh[j] += dout[j] * (1.0f - u);
+  }
+  norm_backward(y, gamma, 3 * size, stats, dy, sums);
+}
+
+/* params (2 size): mean and raw deviation. out = mean + (softplus(raw) + least) noise. */
+static inline void gaussian(const float *restrict params, const float *restrict noise, int64_t size,
+                            float least, float *restrict out) {
+#pragma omp simd
+  for (int64_t j = 0; j < size; j++)
+    out[j] = params[j] + (softplus(params[size + j]) + least) * noise[j];
+}
+
+/* ADDS the sample's gradient to dparams (2 size). */
+static inline void gaussian_backward(const float *restrict params, const float *restrict noise,
+                                     int64_t size, const float *restrict dout,
+                                     float *restrict dparams) {
+#pragma omp simd
+  for (int64_t j = 0; j < size; j++) {
+    dparams[j] += dout[j];
+    dparams[size + j] += dout[j] * noise[j] * sigmoid(params[size + j]);
+  }
+}
+#endif

@@ -1,0 +1,140 @@
+/* Layers on a block of rows. Arrays of all time steps are (T rows, .); `at` is the first row of the
+ * block among them. What only the gradients of a layer's own parameters need is NULL where these
+ * are not wanted, and then passes through the caller's working memory. */
+#ifndef LAWM_LAYERS_H
+#define LAWM_LAYERS_H
+#include <stdlib.h>
+
+#include "arithmetic.h"
+#include "product.h"
+
+#define MAX_LAYERS 8
+
+typedef struct { /* x W' + bias */
+  int64_t inputs, outputs;
+  const float *forward, *backward; /* W' and W, packed */
+  const float *bias;
+} Linear;
+
+typedef struct { /* SiLU(LayerNorm(x W' + bias)) */
+  Linear linear;
+  double eps;
+  const float *gamma, *beta;
+  float *y, *stats;
+  float *out, *dy, *sums; /* sums (blocks, 3, outputs) */
+} Layer;
+
+typedef struct { /* a GRU cell with one layer norm over all gates */
+  Linear of_x, of_h;
+  double eps;
+  const float *gamma, *beta;
+  float *y, *stats;
+  float *dy, *sums;
+} Cell;
+
+typedef struct {
+  int64_t layers;
+  Layer layer[MAX_LAYERS];
+  Linear output;
+} Mlp;
+
+static inline void linear_forward(const Linear *l, int64_t m, const float *x, int64_t ldx,
+                                  float *out) {
+  lawm_product(m, l->outputs, l->inputs, x, ldx, l->forward, l->bias, 0, out, l->outputs);
+}
+
+/* dx = dy W, or dx += dy W */
+static inline void linear_backward(const Linear *l, int64_t m, const float *dy, float *dx,
+                                   int64_t ldx, int adds) {
+  lawm_product(m, l->inputs, l->outputs, dy, l->outputs, l->backward, adds ? dx : NULL, ldx, dx, ldx);
+}
+
+/* Returns the output, (m, outputs). With `offset`, its rows take the place of the bias. */
+static inline const float *layer_forward(const Layer *l, int64_t at, int64_t m, const float *x,
+                                         int64_t ldx, const float *offset, float *work) {
+  const int64_t cols = l->linear.outputs;
+  float *y = l->y + at * cols, *out = l->out ? l->out + at * cols : work;
+  lawm_product(m, cols, l->linear.inputs, x, ldx, l->linear.forward, offset ? offset : l->linear.bias,
+          offset ? cols : 0, y, cols);
+  for (int64_t i = 0; i < m; i++)
+    norm_silu(y + i * cols, l->gamma, l->beta, cols, (float)l->eps, l->stats + 2 * (at + i),
+              out + i * cols);
+  return out;
+}
+
+/* Returns the gradient of x W' + bias, (m, outputs); dout must not be `work`. */
+static inline const float *layer_backward(const Layer *l, int64_t at, int64_t m, int64_t block,
+                                          const float *dout, float *work) {
+  const int64_t cols = l->linear.outputs;
+  const float *y = l->y + at * cols;
+  float *dy = l->dy ? l->dy + at * cols : work;
+  float *sums = l->sums ? l->sums + block * 3 * cols : NULL;
+  for (int64_t i = 0; i < m; i++)
+    norm_silu_backward(y + i * cols, l->gamma, l->beta, cols, l->stats + 2 * (at + i),
+                       dout + i * cols, dy + i * cols, sums);
+  return dy;
+}
+
+static inline void cell_forward(const Cell *l, int64_t at, int64_t m, const float *x,
+                                const float *h, int64_t ldh, float *out, int64_t ldo) {
+  const int64_t size = l->of_h.inputs, cols = 3 * size;
+  float *y = l->y + at * cols;
+  lawm_product(m, cols, l->of_x.inputs, x, l->of_x.inputs, l->of_x.forward, NULL, 0, y, cols);
+  lawm_product(m, cols, size, h, ldh, l->of_h.forward, y, cols, y, cols);
+  for (int64_t i = 0; i < m; i++)
+    gru(y + i * cols, h + i * ldh, l->gamma, l->beta, size, (float)l->eps, l->stats + 2 * (at + i),
+        out + i * ldo);
+}
+
+/* dx (m, inputs) is written, dh gains the gradient of h. */
+static inline void cell_backward(const Cell *l, int64_t at, int64_t m, int64_t block,
+                                 const float *h, int64_t ldh, const float *dout, int64_t ldo,
+                                 float *dx, float *dh, int64_t lddh, float *work) {
+  const int64_t size = l->of_h.inputs, cols = 3 * size;
+  const float *y = l->y + at * cols;
+  float *dy = l->dy ? l->dy + at * cols : work;
+  float *sums = l->sums ? l->sums + block * 3 * cols : NULL;
+  for (int64_t i = 0; i < m; i++)
+    gru_backward(y + i * cols, h + i * ldh, l->gamma, l->beta, size, l->stats + 2 * (at + i),
+                 dout + i * ldo, dy + i * cols, dh + i * lddh, sums);
+  linear_backward(&l->of_h, m, dy, dh, lddh, 1);
+  linear_backward(&l->of_x, m, dy, dx, l->of_x.inputs, 0);
+}
+
+/* out (m, outputs); `work` holds two blocks of the widest layer, `half` apart. `offset` is that of
+ * the first layer. Without an output layer the last layer's output is the result. */
+static inline void mlp_forward(const Mlp *l, int64_t at, int64_t m, const float *x, int64_t ldx,
+                               const float *offset, float *out, float *work, int64_t half) {
+  for (int64_t n = 0; n < l->layers; n++) {
+    x = layer_forward(&l->layer[n], at, m, x, ldx, n == 0 ? offset : NULL, work + (n % 2) * half);
+    ldx = l->layer[n].linear.outputs;
+  }
+  if (l->output.outputs > 0) linear_forward(&l->output, m, x, ldx, out);
+}
+
+/* dx += its gradient; nothing where dx is NULL. */
+static inline void mlp_backward(const Mlp *l, int64_t at, int64_t m, int64_t block,
+                                const float *dout, float *dx, int64_t lddx, float *work,
+                                int64_t half) {
+  const float *d = dout;
+  if (l->output.outputs > 0) {
+    linear_backward(&l->output, m, dout, work, l->output.inputs, 0);
+    d = work;
+  }
+  for (int64_t n = l->layers - 1; n >= 0; n--) {
+    const Layer *layer = &l->layer[n];
+    const float *dy = layer_backward(layer, at, m, block, d, work + half);
+    if (n > 0)
+      linear_backward(&layer->linear, m, dy, work, layer->linear.inputs, 0);
+    else if (dx)
+      linear_backward(&layer->linear, m, dy, dx, lddx, 1);
+    d = work;
+  }
+}
+
+static inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int team_of(int64_t blocks, int64_t threads) {
+  return (int)max_of(1, min_of(blocks, threads));
+}
+#endif

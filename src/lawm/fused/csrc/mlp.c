@@ -1,0 +1,59 @@
+/* An MLP on many rows, a block of rows through all layers at a time. */
+#include "layers.h"
+
+typedef struct {
+  int64_t threads, block, rows;
+  Mlp mlp;
+  const float *x;
+  int64_t x_stride;
+  const float *offset; /* (rows, hidden) in place of the first layer's bias, or NULL */
+  float *out;          /* NULL where the MLP has no output layer */
+  const float *d_out;
+  float *d_x; /* contiguous, or NULL where it is not wanted */
+} MlpCall;
+
+int64_t lawm_mlp_size(void) { return sizeof(MlpCall); }
+
+static int64_t widest(const Mlp *l) {
+  int64_t cols = 0;
+  for (int64_t n = 0; n < l->layers; n++) cols = max_of(cols, l->layer[n].linear.outputs);
+  return cols;
+}
+
+static void forward_block(const MlpCall *o, int64_t first, int64_t m, int64_t block, float *work) {
+  (void)block;
+  const int64_t hidden = o->mlp.layer[0].linear.outputs;
+  mlp_forward(&o->mlp, first, m, o->x + first * o->x_stride, o->x_stride,
+              o->offset ? o->offset + first * hidden : NULL,
+              o->out + first * o->mlp.output.outputs, work, m * widest(&o->mlp));
+}
+
+static void backward_block(const MlpCall *o, int64_t first, int64_t m, int64_t block, float *work) {
+  const int64_t inputs = o->mlp.layer[0].linear.inputs, outputs = o->mlp.output.outputs;
+  const int64_t given = outputs > 0 ? outputs : o->mlp.layer[o->mlp.layers - 1].linear.outputs;
+  float *d_x = o->d_x ? o->d_x + first * inputs : NULL;
+  if (d_x) memset(d_x, 0, (size_t)(m * inputs) * sizeof(float));
+  mlp_backward(&o->mlp, first, m, block, o->d_out + first * given, d_x, inputs,
+               work, m * widest(&o->mlp));
+}
+
+typedef void BlockFunction(const MlpCall *, int64_t first, int64_t m, int64_t block, float *work);
+
+static int over_blocks(const MlpCall *o, BlockFunction *run) {
+  const int64_t blocks = (o->rows + o->block - 1) / o->block;
+  int failed = 0;
+#pragma omp parallel for schedule(static, 1) num_threads(team_of(blocks, o->threads)) \
+    reduction(| : failed)
+  for (int64_t b = 0; b < blocks; b++) {
+    const int64_t m = min_of(o->block, o->rows - b * o->block);
+    float *work = malloc((size_t)(2 * m * widest(&o->mlp)) * sizeof(float));
+    if (work) run(o, b * o->block, m, b, work);
+    failed |= !work;
+    free(work);
+  }
+  return failed;
+}
+
+/* Both return 0, or 1 if memory ran out. The sums of the layers must be zero before the backward. */
+int lawm_mlp_forward(const MlpCall *o) { return over_blocks(o, forward_block); }
+int lawm_mlp_backward(const MlpCall *o) { return over_blocks(o, backward_block); }

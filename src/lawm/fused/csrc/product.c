@@ -1,0 +1,103 @@
+/* A product by tiles of rows and vectors of columns that stay in registers. */
+#include "product.h"
+
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define WIDTH 16
+#elif defined(__AVX__)
+#define WIDTH 8
+#else
+#define WIDTH 4
+#endif
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define TILE_ROWS 8 /* with 3 vectors a row: 24 of 32 registers */
+#else
+#define TILE_ROWS 4
+#endif
+#define TILE_VECTORS 3
+#define PANEL (TILE_VECTORS * WIDTH)
+
+typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+
+/* Columns of a panel that starts with `left` columns to go: whole vectors, at most PANEL. */
+static inline int64_t panel_width(int64_t left) {
+  return left >= PANEL ? PANEL : (left + WIDTH - 1) / WIDTH * WIDTH;
+}
+
+/* c (rows, cols) = init + a (rows, k) b, for one panel b (k, vectors WIDTH). */
+static inline __attribute__((always_inline)) void tile(const int rows, const int vectors, int64_t k,
+                                                       const float *a, int64_t lda,
+                                                       const float *restrict b, const float *init,
+                                                       int64_t init_stride, float *c, int64_t ldc,
+                                                       int64_t cols) {
+  const int whole = cols == vectors * WIDTH;
+  vec sum[TILE_ROWS][TILE_VECTORS];
+  for (int r = 0; r < rows; r++) {
+    for (int v = 0; v < vectors; v++) sum[r][v] = (vec){0};
+    if (init && whole)
+      for (int v = 0; v < vectors; v++) sum[r][v] = *(const vec *)(init + r * init_stride + v * WIDTH);
+    else if (init)
+      memcpy(sum[r], init + r * init_stride, (size_t)cols * sizeof(float));
+  }
+  for (int64_t i = 0; i < k; i++) {
+    vec column[TILE_VECTORS];
+    for (int v = 0; v < vectors; v++) column[v] = *(const vec *)(b + (i * vectors + v) * WIDTH);
+    for (int r = 0; r < rows; r++) {
+      const float factor = a[r * lda + i];
+      for (int v = 0; v < vectors; v++) sum[r][v] += factor * column[v];
+    }
+  }
+  for (int r = 0; r < rows; r++) {
+    if (whole)
+      for (int v = 0; v < vectors; v++) *(vec *)(c + r * ldc + v * WIDTH) = sum[r][v];
+    else
+      memcpy(c + r * ldc, sum[r], (size_t)cols * sizeof(float));
+  }
+}
+
+#define ROWS_OF_PANEL(R, V)                                                                       \
+  for (; i + R <= m; i += R)                                                                      \
+    tile(R, V, k, a + i * lda, lda, b, init ? init + i * init_stride : NULL, init_stride,         \
+         c + i * ldc, ldc, cols);
+#define ALL_ROWS(V)                                                                               \
+  static void panel_##V(int64_t m, int64_t k, const float *a, int64_t lda, const float *b,        \
+                        const float *init, int64_t init_stride, float *c, int64_t ldc,            \
+                        int64_t cols) {                                                           \
+    int64_t i = 0;                                                                                \
+    ROWS_OF_PANEL(TILE_ROWS, V)                                                                   \
+    ROWS_OF_PANEL(4, V) ROWS_OF_PANEL(2, V) ROWS_OF_PANEL(1, V)                                   \
+  }
+ALL_ROWS(1)
+ALL_ROWS(2)
+ALL_ROWS(3)
+
+void lawm_product(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+             const float *init, int64_t init_stride, float *c, int64_t ldc) {
+  for (int64_t j = 0; j < n; j += PANEL) {
+    const int64_t cols = n - j < PANEL ? n - j : PANEL, width = panel_width(n - j);
+    const float *from = init ? init + j : NULL;
+    if (width == 3 * WIDTH)
+      panel_3(m, k, a, lda, b, from, init_stride, c + j, ldc, cols);
+    else if (width == 2 * WIDTH)
+      panel_2(m, k, a, lda, b, from, init_stride, c + j, ldc, cols);
+    else
+      panel_1(m, k, a, lda, b, from, init_stride, c + j, ldc, cols);
+    b += k * width;
+  }
+}
+
+void lawm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *to) {
+  for (int64_t j = 0; j < n; j += PANEL) {
+    const int64_t cols = n - j < PANEL ? n - j : PANEL, width = panel_width(n - j);
+    for (int64_t i = 0; i < k; i++) {
+      for (int64_t c = 0; c < cols; c++) to[i * width + c] = b[i * row + (j + c) * col];
+      for (int64_t c = cols; c < width; c++) to[i * width + c] = 0.0f;
+    }
+    to += k * width;
+  }
+}
+
+int64_t lawm_packed_size(int64_t k, int64_t n) {
+  return k * (n / PANEL * PANEL + panel_width(n % PANEL));
+}

@@ -1,0 +1,119 @@
+"""Normed layers and a linear output layer as one operator, on the kernels."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from lawm.fused.structures import (
+    MAX_LAYERS,
+    BlockMLP,
+    CMlp,
+    address,
+    block_rows,
+    num_blocks,
+    run_kernel,
+)
+
+
+class CMlpCall(ctypes.Structure):
+    """``MlpCall`` in mlp.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("threads", "block", "rows")),
+        ("mlp", CMlp),
+        ("x", ctypes.c_void_p),
+        ("x_stride", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("offset", "out", "d_out", "d_x")),
+    )
+
+
+def layer_stack(
+    x: Tensor,
+    layers: Sequence[tuple[nn.Linear, nn.LayerNorm]],
+    output: nn.Linear | None,
+    offset: Tensor | None = None,
+) -> Tensor:
+    """``SiLU(LayerNorm(x W' + b))`` for each layer, then the output layer if there is one.
+
+    Args:
+        x: ``(..., I)``.
+        layers: Linear layer and norm of each hidden layer.
+        output: The linear layer behind them.
+        offset: ``(..., O)`` in place of the first layer's bias.
+
+    Returns:
+        ``(..., O)``.
+    """
+    modules = [module for layer in layers for module in layer]
+    modules += [] if output is None else [output]
+    parameters = [parameter for module in modules for parameter in (module.weight, module.bias)]
+    wanted = [*parameters] if offset is None else [*parameters, offset]
+    trained = torch.is_grad_enabled() and any(p.requires_grad for p in wanted)
+    rows = x.flatten(0, -2)
+    if rows.stride(-1) != 1:
+        rows = rows.contiguous()
+    if offset is not None:
+        offset = offset.reshape(rows.shape[0], -1).contiguous()
+    mlp = BlockMLP(layers, output, rows.shape[0], trained)
+    out: Tensor = _LayerStack.apply(mlp, output, rows, offset, *parameters)  # type: ignore[no-untyped-call]
+    return out.view(*x.shape[:-1], out.shape[-1])
+
+
+class _LayerStack(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        mlp: BlockMLP,
+        output: nn.Linear | None,
+        x: Tensor,
+        offset: Tensor | None,
+        *parameters: Tensor,
+    ) -> Tensor:
+        ctx.num_parameters = len(parameters)  # the structure holds their addresses
+        out = None if output is None else x.new_empty(x.shape[0], output.out_features)
+        call = CMlpCall(
+            threads=torch.get_num_threads(),
+            block=block_rows(x.shape[0]),
+            rows=x.shape[0],
+            mlp=mlp.structure,
+            x=address(x),
+            x_stride=x.stride(0),
+            offset=address(offset),
+            out=address(out),
+        )
+        run_kernel("lawm_mlp_forward", call)
+        ctx.mlp, ctx.call = mlp, call
+        ctx.save_for_backward(x, *parameters)
+        if out is None:
+            out = mlp.layers[-1].out
+            assert out is not None
+            return out.detach()  # an output that the graph itself holds on to is never freed
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        x, *_ = ctx.saved_tensors
+        mlp, call, d_out = ctx.mlp, ctx.call, d_out.contiguous()
+        _, _, of_x, of_offset, *of_parameters = ctx.needs_input_grad
+        d_x = torch.empty(x.shape, dtype=x.dtype) if of_x else None
+        mlp.prepare_backward(num_blocks(x.shape[0]))
+        call.mlp, call.d_out, call.d_x = mlp.structure, address(d_out), address(d_x)
+        run_kernel("lawm_mlp_backward", call)
+        gradients: list[Tensor | None] = [None] * ctx.num_parameters
+        if any(of_parameters):
+            gradients = list(mlp.parameter_gradients(x, d_out))
+        if of_offset:
+            gradients[1] = None  # the offset took the first bias's place
+        d_offset = mlp.layers[0].dy if of_offset else None
+        return None, None, d_x, d_offset, *gradients
+
+
+__all__ = ["MAX_LAYERS", "layer_stack"]

@@ -127,7 +127,7 @@ class _Normed:
         """``dy`` of all rows, and the sums ``(3, O)`` for scale, shift and bias."""
         assert self.dy is not None
         assert self.sums is not None
-        return self.dy, self.sums.sum(dim=0)
+        return self.dy, self.sums[0]
 
 
 class BlockLayer(_Normed):

@@ -186,4 +186,10 @@ static int over_blocks(const Imagine *o, BlockFunction *run) {
 
 /* Both return 0, or 1 if memory ran out. */
 int lawm_imagine_forward(const Imagine *o) { return over_blocks(o, forward_of); }
-int lawm_imagine_backward(const Imagine *o) { return over_blocks(o, backward_block); }
+int lawm_imagine_backward(const Imagine *o) {
+  const int failed = over_blocks(o, backward_block);
+  for (int64_t n = 0; n < o->policy.layers; n++)
+    add_blocks(o->policy.layer[n].sums, (o->rows + o->block - 1) / o->block,
+               o->policy.layer[n].linear.outputs);
+  return failed;
+}

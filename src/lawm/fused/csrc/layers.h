@@ -21,7 +21,7 @@ typedef struct { /* SiLU(LayerNorm(x W' + bias)) */
   double eps;
   const float *gamma, *beta;
   float *y, *stats;
-  float *out, *dy, *sums; /* sums (blocks, 3, outputs) */
+  float *out, *dy, *sums; /* sums (blocks, 3, outputs); a backward leaves the total in the first */
 } Layer;
 
 typedef struct { /* a GRU cell with one layer norm over all gates */
@@ -130,6 +130,12 @@ static inline void mlp_backward(const Mlp *l, int64_t at, int64_t m, int64_t blo
       linear_backward(&layer->linear, m, dy, dx, lddx, 1);
     d = work;
   }
+}
+
+/* Add the sums of all blocks to those of the first, in their order. */
+static inline void add_blocks(float *sums, int64_t blocks, int64_t cols) {
+  for (int64_t b = 1; sums && b < blocks; b++)
+    for (int64_t j = 0; j < 3 * cols; j++) sums[j] += sums[b * 3 * cols + j];
 }
 
 static inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -56,4 +56,10 @@ static int over_blocks(const MlpCall *o, BlockFunction *run) {
 
 /* Both return 0, or 1 if memory ran out. The sums of the layers must be zero before the backward. */
 int lawm_mlp_forward(const MlpCall *o) { return over_blocks(o, forward_block); }
-int lawm_mlp_backward(const MlpCall *o) { return over_blocks(o, backward_block); }
+int lawm_mlp_backward(const MlpCall *o) {
+  const int failed = over_blocks(o, backward_block);
+  for (int64_t n = 0; n < o->mlp.layers; n++)
+    add_blocks(o->mlp.layer[n].sums, (o->rows + o->block - 1) / o->block,
+               o->mlp.layer[n].linear.outputs);
+  return failed;
+}

@@ -144,5 +144,8 @@ int lawm_observe_backward(const Observe *o) {
     failed |= !work;
     free(work);
   }
+  const Layer *layers[] = {&o->posterior, &o->transition, &o->inverse, &o->decoder};
+  for (int n = 0; n < 4; n++) add_blocks(layers[n]->sums, blocks, layers[n]->linear.outputs);
+  add_blocks(o->cell.sums, blocks, 3 * o->deter);
   return failed;
 }

@@ -73,7 +73,7 @@ ALL_ROWS(2)
 ALL_ROWS(3)
 
 void lawm_product(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
-             const float *init, int64_t init_stride, float *c, int64_t ldc) {
+                  const float *init, int64_t init_stride, float *c, int64_t ldc) {
   for (int64_t j = 0; j < n; j += PANEL) {
     const int64_t cols = n - j < PANEL ? n - j : PANEL, width = panel_width(n - j);
     const float *from = init ? init + j : NULL;
@@ -91,7 +91,10 @@ void lawm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, f
   for (int64_t j = 0; j < n; j += PANEL) {
     const int64_t cols = n - j < PANEL ? n - j : PANEL, width = panel_width(n - j);
     for (int64_t i = 0; i < k; i++) {
-      for (int64_t c = 0; c < cols; c++) to[i * width + c] = b[i * row + (j + c) * col];
+      if (col == 1)
+        memcpy(to + i * width, b + i * row + j, (size_t)cols * sizeof(float));
+      else
+        for (int64_t c = 0; c < cols; c++) to[i * width + c] = b[i * row + (j + c) * col];
       for (int64_t c = cols; c < width; c++) to[i * width + c] = 0.0f;
     }
     to += k * width;

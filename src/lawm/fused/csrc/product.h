@@ -11,7 +11,7 @@
 /* c (m, n) = init + a (m, k) b, b packed; init is NULL, or a row for each of c's, or with a stride
  * of 0 one for all; it may be c itself. */
 void lawm_product(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
-             const float *init, int64_t init_stride, float *c, int64_t ldc);
+                  const float *init, int64_t init_stride, float *c, int64_t ldc);
 
 /* Pack b (k, n) whose element (i, j) stands at b[i * row + j * col]. */
 void lawm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *to);

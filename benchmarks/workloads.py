@@ -99,7 +99,7 @@ def lawm_world_model(size: Size, data: Data, device: torch.device, autocast: Aut
             optimizer.zero_grad()
             torch.autograd.backward(loss)
         with parts.part("optimiser"):
-            torch.nn.utils.clip_grad_norm_(module.parameters(), 100.0)
+            module.configure_gradient_clipping(optimizer, 100.0)
             optimizer.step()
         with parts.part("logging"):
             means.add(logs)

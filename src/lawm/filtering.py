@@ -50,7 +50,7 @@ def filter_windows(
         action=known.action,
         z_noise=z_noise,
         u_noise=known.noise[:, labelled:].contiguous(),
-        dropout_mask=latent_action.decoder_dropout_mask(known.next_projected),
+        dropout_mask=latent_action.decoder_dropout.mask(known.next_projected),
     )
     features, z_posterior, inverse_posterior = observe_scan(
         rssm, latent_action, embed_projected, known.next_projected, inputs

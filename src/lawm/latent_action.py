@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lawm.fused.dropout import Dropout
 from lawm.latents import Latent
 from lawm.networks import MLP, NormedLinear
 
@@ -72,7 +73,7 @@ class LatentActionModel(nn.Module):
         self.inverse_layer = NormedLinear(features, hidden)
         self.inverse_output = nn.Linear(hidden, latent.num_params)
         self.decoder_layer = NormedLinear(features + latent.size, hidden)
-        self.decoder_dropout = nn.Dropout(dropout)
+        self.decoder_dropout = Dropout(dropout)
         self.decoder_output = nn.Linear(hidden, action_dim)
         self.decoder_raw_std = nn.Parameter(torch.zeros(action_dim))
 
@@ -126,13 +127,6 @@ class LatentActionModel(nn.Module):
         """Mean of ``p(a | s, u)``, within (-1, 1): ``(..., A)``."""
         hidden = self.decoder_layer(torch.cat([features, u], dim=-1))
         return torch.tanh(self.decoder_output(self.decoder_dropout(hidden)))
-
-    def decoder_dropout_mask(self, like: Tensor) -> Tensor | None:
-        """What :attr:`decoder_dropout` would multiply with, shaped and typed as ``like``."""
-        if not self.training or self.decoder_dropout.p == 0.0:
-            return None
-        mask: Tensor = self.decoder_dropout(torch.ones_like(like))
-        return mask
 
     def decoder_std(self) -> Tensor:
         """Standard deviation of ``p(a | s, u)``, the same everywhere: ``(A,)``."""

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lawm.fused.gaussian_kl import gaussian_kl
 from lawm.fused.kernels import kernels_usable
 from lawm.fused.softplus import softplus
 
@@ -41,6 +42,9 @@ class Latent(Protocol):
 
     def kl(self, p: Tensor, q: Tensor) -> Tensor:
         """``KL(p || q)`` in nats, one number per independent part: ``(..., parts)``."""
+
+    def total_kl(self, p: Tensor, q: Tensor) -> Tensor:
+        """:meth:`kl` summed over the parts, ``(..., )``."""
 
 
 class GaussianLatent:
@@ -77,6 +81,12 @@ class GaussianLatent:
         mean_q, std_q = self.mean_std(q)
         ratio = std_p / std_q
         return 0.5 * (ratio.square() + ((mean_p - mean_q) / std_q).square() - 1.0) - ratio.log()
+
+    def total_kl(self, p: Tensor, q: Tensor) -> Tensor:
+        """:meth:`kl` summed over the dimensions, ``(..., )``."""
+        if kernels_usable(p) and kernels_usable(q):
+            return gaussian_kl(p, q, self.min_std)
+        return self.kl(p, q).sum(dim=-1)
 
 
 class CategoricalLatent:
@@ -123,6 +133,10 @@ class CategoricalLatent:
         """``sum_c p_c (log p_c - log q_c)`` for each group."""
         log_p, log_q = self.log_probs(p), self.log_probs(q)
         return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
+
+    def total_kl(self, p: Tensor, q: Tensor) -> Tensor:
+        """:meth:`kl` summed over the groups, ``(..., )``."""
+        return self.kl(p, q).sum(dim=-1)
 
 
 def make_latent(kind: LatentKind, size: int, classes: int) -> Latent:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lawm.fused.dropout import Dropout
 from lawm.fused.kernels import kernels_usable
 from lawm.fused.layer_stack import MAX_LAYERS, layer_stack
 
@@ -78,7 +79,7 @@ class MLP(nn.Module):
         sizes = [in_features] + [hidden] * num_layers
         self.hidden = nn.Sequential(
             *(
-                nn.Sequential(NormedLinear(n_in, n_out), nn.Dropout(dropout))
+                nn.Sequential(NormedLinear(n_in, n_out), Dropout(dropout))
                 if dropout
                 else NormedLinear(n_in, n_out)
                 for n_in, n_out in pairwise(sizes)

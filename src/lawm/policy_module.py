@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from lawm.agent import LatentActionAgent
 from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine
@@ -221,8 +222,8 @@ class LatentPolicyModule(pl.LightningModule):
     ) -> None:
         """Clips actor and critic apart: the size of one must not throttle the other."""
         del optimizer, gradient_clip_val, gradient_clip_algorithm
-        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.gradient_clip)
-        torch.nn.utils.clip_grad_norm_(self.critic.parameters(), self.gradient_clip)
+        clip_grad_norm_(self.policy.parameters(), self.gradient_clip, foreach=True)
+        clip_grad_norm_(self.critic.parameters(), self.gradient_clip, foreach=True)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # noqa: ANN401
         """Without the frozen world model, which has a checkpoint of its own."""

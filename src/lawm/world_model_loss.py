@@ -43,6 +43,10 @@ class LossCoefficients:
     align_action: float = 1.0
     align_kl: float = 0.1
 
+    def as_tensor(self) -> Tensor:
+        """In the order of the fields."""
+        return torch.tensor([getattr(self, field.name) for field in fields(self)])
+
 
 @dataclass(frozen=True)
 class LossOptions:
@@ -102,9 +106,9 @@ def balanced_kl(
     Returns:
         The loss and the plain KL, both ``(T, B)`` in nats.
     """
-    kl = latent.kl(
+    kl = latent.total_kl(
         _scaled_gradient(posterior, 1.0 - balance), _scaled_gradient(prior, balance)
-    ).sum(dim=-1)
+    )
     return kl.clamp_min(free_nats), kl.detach()
 
 
@@ -114,13 +118,13 @@ def _scaled_gradient(x: Tensor, factor: float) -> Tensor:
     return constant + factor * (x - constant)
 
 
-def source_mean(values: Tensor, rows: slice) -> Tensor:
-    """Mean over ``values[:, rows]``, zero where there are no such rows.
+def source_means(values: Tensor, rows: slice) -> Tensor:
+    """Means over ``values[..., rows]`` of ``(K, T, B)``: ``(K,)``, zeros without such rows.
 
     Without rows it is still part of the graph: plain DDP wants a gradient for every parameter.
     """
-    part = values[:, rows]
-    return part.sum() / max(part.numel(), 1)
+    part = values[:, :, rows]
+    return part.sum(dim=(1, 2)) / max(part[0].numel(), 1)
 
 
 def masked_mean(values: Tensor, mask: Tensor, rows: slice) -> Tensor:
@@ -160,7 +164,7 @@ def world_model_terms(
 
     before = observed.features[:-1, labelled]
     inverse_labelled = observed.inverse_posterior[:, labelled]
-    action = batch.action.transpose(0, 1)
+    known = batch.action.transpose(0, 1)
     shape = observed.action_posterior.shape[:-1]
     u_act = latent.sample(observed.action_posterior, latent.noise(before, *shape))
     u_inverse = latent.sample(inverse_labelled, latent.noise(before, *shape))
@@ -168,33 +172,35 @@ def world_model_terms(
     action_terms = model.latent_action.action_nll(
         torch.cat([before, before], dim=1),
         torch.cat([u_act, u_inverse], dim=1),
-        torch.cat([action, action], dim=1),
+        torch.cat([known, known], dim=1),
     )
-    align_kl = latent.kl(observed.action_posterior.detach(), inverse_labelled).sum(dim=-1)
-    rate = latent.kl(
+    align_kl = latent.total_kl(observed.action_posterior.detach(), inverse_labelled)
+    rate = latent.total_kl(
         torch.cat([observed.action_posterior, observed.inverse_posterior[:, free]], dim=1),
         observed.action_prior,
-    ).sum(dim=-1)
+    )
 
-    zero = observation.new_zeros(())
-    everything = slice(None)
-    common = {
-        "observation": observation,
-        "continuation": continuation,
-        "state_kl": state_kl,
-        "latent_action_kl": rate,
-        "state_kl_nats": state_kl_nats,
-    }
+    names = ("observation", "state_kl", "state_kl_nats", "continuation", "latent_action_kl")
+    of_states = torch.stack([observation, state_kl, state_kl_nats])  # (3, T + 1, B)
+    of_steps = torch.stack([continuation, rate])  # (2, T, B)
+
+    def common(rows: slice) -> dict[str, Tensor]:
+        means = [*source_means(of_states, rows).unbind(), *source_means(of_steps, rows).unbind()]
+        return dict(zip(names, means, strict=True))
+
     num = batch.num_labelled
+    of_labels = torch.stack([action_terms[:, :num], action_terms[:, num:], align_kl])
+    action, align_action, align_kl_mean = source_means(of_labels, slice(None)).unbind()
+    zero = observation.new_zeros(())
     labelled_terms = SourceTerms(
-        **{name: source_mean(value, labelled) for name, value in common.items()},
+        **common(labelled),
         reward=masked_mean(reward, batch.has_reward, labelled),
-        action=source_mean(action_terms[:, :num], everything),
-        align_action=source_mean(action_terms[:, num:], everything),
-        align_kl=source_mean(align_kl, everything),
+        action=action,
+        align_action=align_action,
+        align_kl=align_kl_mean,
     )
     free_terms = SourceTerms(
-        **{name: source_mean(value, free) for name, value in common.items()},
+        **common(free),
         reward=masked_mean(reward, batch.has_reward, free),
         action=zero,
         align_action=zero,
@@ -203,12 +209,16 @@ def world_model_terms(
     return labelled_terms, free_terms
 
 
-def weighted_sum(terms: SourceTerms, coefficients: LossCoefficients, beta: Tensor) -> Tensor:
-    """``sum of coefficient * term``, the latent action's rate weighted with ``beta``."""
-    total = beta * terms.latent_action_kl
-    for field in fields(coefficients):
-        total = total + getattr(coefficients, field.name) * getattr(terms, field.name)
-    return total
+def weighted_sum(terms: SourceTerms, weights: Tensor, beta: Tensor) -> Tensor:
+    """``sum of weight * term``, the latent action's rate weighted with ``beta``.
+
+    Args:
+        terms: Of one source.
+        weights: :meth:`LossCoefficients.as_tensor`.
+        beta: Scalar.
+    """
+    values = torch.stack([getattr(terms, field.name) for field in fields(LossCoefficients)])
+    return values @ weights + beta * terms.latent_action_kl
 
 
 __all__ = [
@@ -217,7 +227,7 @@ __all__ = [
     "SourceTerms",
     "balanced_kl",
     "masked_mean",
-    "source_mean",
+    "source_means",
     "weighted_sum",
     "world_model_terms",
 ]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 from torchmetrics import R2Score
 
 from lawm.batch import Batch
@@ -62,6 +63,8 @@ class WorldModelModule(pl.LightningModule):
         cooldown: Share of the stage's updates over which it falls at the end.
     """
 
+    term_weights: Tensor
+
     def __init__(
         self,
         spec: DataSpec,
@@ -91,7 +94,7 @@ class WorldModelModule(pl.LightningModule):
             }
         )
         self.model = WorldModel(spec, model)
-        self.coefficients = coefficients
+        self.register_buffer("term_weights", coefficients.as_tensor(), persistent=False)
         self.options = options
         self.rate_control = rate.build()
         self.learning_rate = learning_rate
@@ -111,8 +114,8 @@ class WorldModelModule(pl.LightningModule):
 
         # Weigh the terms of each source
         beta = self.rate_control.beta()
-        labelled_loss = weighted_sum(labelled, self.coefficients, beta)
-        free_loss = weighted_sum(free, self.coefficients, beta)
+        labelled_loss = weighted_sum(labelled, self.term_weights, beta)
+        free_loss = weighted_sum(free, self.term_weights, beta)
         loss = (
             self.options.labelled_weight * labelled_loss
             + self.options.action_free_weight * free_loss
@@ -171,7 +174,7 @@ class WorldModelModule(pl.LightningModule):
         """
         del optimizer, gradient_clip_algorithm
         if gradient_clip_val:
-            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+            clip_grad_norm_(self.parameters(), gradient_clip_val, foreach=True)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union is private)
         """AdamW with decay on the matrices alone; the dual variable has a rate of its own."""

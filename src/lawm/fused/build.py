@@ -22,6 +22,7 @@ from pathlib import Path
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 TUNINGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-fopenmp-simd",), ())
 _SIZE, _STATUS, _POINTER = ctypes.c_int64, ctypes.c_int, ctypes.c_void_p
+STRUCTURED = ("mlp", "observe", "imagine", "gaussian_kl")  # forward and backward take a structure
 ENTRY_POINTS = {
     "lawm_packed_size": (_SIZE, [_SIZE] * 2),
     "lawm_pack_weight": (None, [_SIZE] * 3 + [_POINTER] * 3),
@@ -29,10 +30,10 @@ ENTRY_POINTS = {
     "lawm_softplus_backward": (None, [_SIZE] * 2 + [_POINTER] * 3),
     **{
         f"lawm_{loop}_{direction}": (_STATUS, [_POINTER])
-        for loop in ("mlp", "observe", "imagine")
+        for loop in STRUCTURED
         for direction in ("forward", "backward")
     },
-    **{f"lawm_{loop}_size": (_SIZE, []) for loop in ("mlp", "observe", "imagine")},
+    **{f"lawm_{loop}_size": (_SIZE, []) for loop in STRUCTURED},
 }  # name -> result, arguments
 
 

@@ -60,7 +60,7 @@ def layer_stack(
     if rows.stride(-1) != 1:
         rows = rows.contiguous()
     if offset is not None:
-        offset = offset.reshape(rows.shape[0], -1).contiguous()
+        offset = offset.reshape(rows.shape[0], offset.shape[-1]).contiguous()
     mlp = BlockMLP(layers, output, rows.shape[0], trained)
     out: Tensor = _LayerStack.apply(mlp, output, rows, offset, *parameters)  # type: ignore[no-untyped-call]
     return out.view(*x.shape[:-1], out.shape[-1])

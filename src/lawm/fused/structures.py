@@ -73,7 +73,7 @@ def block_rows(rows: int) -> int:
 
 def num_blocks(rows: int) -> int:
     """Blocks of :func:`block_rows`, the last of which may be smaller."""
-    return -(-rows // block_rows(rows))
+    return max(1, -(-rows // block_rows(rows)))
 
 
 @cache

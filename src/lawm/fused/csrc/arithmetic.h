@@ -51,6 +51,23 @@ static inline float softplus(float x) {
   return (x > 0.0f ? x : 0.0f) + 2.0f * s * p;
 }
 
+/* log(x) of a normal number above 0: exponent, and 2 artanh(s) of a mantissa within sqrt(2) of 1. */
+static inline float log_of(float x) {
+  union {
+    float f;
+    int32_t i;
+  } bits = {x};
+  const int32_t n = (bits.i - 0x3F3504F3) >> 23;
+  bits.i -= n * 8388608;
+  const float s = (bits.f - 1.0f) / (bits.f + 1.0f), q = s * s;
+  float p = 1.0f / 9.0f;
+  p = p * q + 1.0f / 7.0f;
+  p = p * q + 1.0f / 5.0f;
+  p = p * q + 1.0f / 3.0f;
+  p = p * q + 1.0f;
+  return (float)n * 0.69314718f + 2.0f * s * p;
+}
+
 #define LANES 64 /* sums run in this many lanes, so that additions need not wait for each other */
 
 /* Mean and reciprocal standard deviation of a row. */

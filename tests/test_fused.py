@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import weakref
 from types import SimpleNamespace
@@ -11,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from model_factory import OBS_DIM, SMALL, make_batch, make_model, make_spec
 
-from lawm.fused import build, imagine_scan, observe_scan
-from lawm.fused.layer_stack import layer_stack
-from lawm.fused.softplus import softplus
+from lawm.fused import build, gaussian_kl, imagine_scan, layer_stack, observe_scan
+from lawm.fused.dropout import Dropout, dropout_mask
 from lawm.fused.kernels import enable_kernels, kernels_usable
+from lawm.fused.softplus import softplus
+from lawm.latents import GaussianLatent
 from lawm.policy_module import ConstraintConfig, LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.world_model import WorldModelConfig
@@ -132,7 +134,7 @@ def one_layer(x, weight, bias, scale, shift):
     linear, norm = (SimpleNamespace() for _ in range(2))
     linear.weight, linear.bias, linear.out_features = weight, bias, len(weight)
     norm.weight, norm.bias, norm.eps = scale, shift, 1e-3
-    return layer_stack(x, [(linear, norm)], None)
+    return layer_stack.layer_stack(x, [(linear, norm)], None)
 
 
 @pytest.mark.parametrize("cols", [1, 16, 63, 64, 100, 192])
@@ -177,6 +179,65 @@ def test_a_nan_stays_a_nan():
     batch = make_batch()
     batch.obs["state"][0, 3, OBS_DIM - 1] = float("nan")
     assert module.compute_loss(batch)[0].isnan()
+
+
+@pytest.mark.parametrize(
+    ("name", "structure"),
+    [
+        ("mlp", layer_stack.CMlpCall),
+        ("observe", observe_scan.CObserve),
+        ("imagine", imagine_scan.CImagine),
+        ("gaussian_kl", gaussian_kl.CGaussianKl),
+    ],
+)
+def test_structures_are_as_large_as_in_c(name, structure):
+    assert getattr(build.loaded_kernels(), f"lawm_{name}_size")() == ctypes.sizeof(structure)
+
+
+@pytest.mark.parametrize("size", [1, 8, 24])
+def test_gaussian_kl(size):
+    generator = torch.Generator().manual_seed(size)
+    latent = GaussianLatent(size)
+    p, q = (3 * torch.randn(2, 50, 2 * size, generator=generator)).unbind()
+    p, q = p.requires_grad_(), q.requires_grad_()
+    total, expected = latent.total_kl(p, q), latent.kl(p, q).sum(dim=-1)
+    torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-5)
+    d_out = torch.randn(50, generator=generator)
+    for ours, theirs in zip(
+        torch.autograd.grad(total, (p, q), d_out),
+        torch.autograd.grad(expected, (p, q), d_out),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_gradients_of_the_loops_do_not_depend_on_the_number_of_threads(threads):
+    """Sums run over blocks of rows, which are the same for any number of threads."""
+    module = disturbed(WorldModelModule(make_spec(), WorldModelConfig(**SMALL)))
+    cell, batch = module.model.rssm.cell, make_batch(40, 20, window=3)
+    before, gradients = torch.get_num_threads(), []
+    try:
+        for number in (1, threads):
+            torch.set_num_threads(number)
+            torch.manual_seed(0)
+            module.zero_grad()
+            module.model.observe(batch).features.sum().backward()
+            gradients.append(cell.norm.weight.grad.clone())
+    finally:
+        torch.set_num_threads(before)
+    assert gradients[0].equal(gradients[1])
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(p):
+    torch.manual_seed(0)
+    mask = dropout_mask(torch.empty(1001, 300), p)
+    values = mask.unique().tolist()
+    assert values == pytest.approx([0.0, 1.0 / (1.0 - p)], rel=1e-4)
+    assert (mask == 0).float().mean().item() == pytest.approx(p, abs=4e-3)
+    assert (mask == 0).float().mean(dim=0).amax().item() < p + 0.08  # no unit is favoured
+    assert Dropout(p).eval()(mask) is mask
 
 
 def test_same_numbers_from_the_same_call():

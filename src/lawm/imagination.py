@@ -17,7 +17,6 @@ from lawm.support_constraint import SupportConstraint
 from lawm.transition_input import ActionInput
 from lawm.world_model import WorldModel
 
-
 MEAN_BOUND = 5.0  # of the policy's mean, where tanh is flat
 
 

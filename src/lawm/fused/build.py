@@ -1,4 +1,4 @@
-"""Builds the C sources in ``csrc`` with the machine's C compiler and loads it; without one there is no library.
+"""Builds the C sources in ``csrc`` with the machine's C compiler and loads them as one library.
 
 The library is kept in ``$XDG_CACHE_HOME/lawm`` (default ``~/.cache/lawm``) under a name made of the
 source, the compiler and the processor, so that it is built once for each of them.

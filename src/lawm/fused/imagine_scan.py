@@ -144,7 +144,7 @@ class _Loop:
         wide = torch.cat([of_z, weight.new_zeros(weight.shape[0], latent.size), of_x], dim=1)
         self.policy = BlockMLP(policy.normed_layers(), policy.output, rows, trained)
         prior = latent_action.prior_network
-        parts = {
+        parts: dict[str, BlockMLP | BlockLayer | BlockCell | PackedLinear] = {
             "policy": self.policy,
             "action_prior": BlockMLP(prior.normed_layers(), prior.output, rows, trained=False),
             "decoder": frozen(latent_action.decoder_layer),

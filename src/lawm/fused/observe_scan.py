@@ -266,9 +266,7 @@ class _ObserveScan(Function):
     def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         embed, following, *_ = ctx.saved_tensors
         loop: _Loop = ctx.loop
-        d_features, d_z, d_u = (
-            d.clone(memory_format=torch.contiguous_format) for d in d_outputs
-        )
+        d_features, d_z, d_u = (d.clone(memory_format=torch.contiguous_format) for d in d_outputs)
         d_decoded = loop.backward(d_features, d_z, d_u)
         gradients = loop.parameter_gradients(d_z, d_u, d_decoded)
         d_embed, d_next = loop.posterior.dy, loop.inverse.dy

@@ -28,7 +28,10 @@ class CLinear(ctypes.Structure):
     )
 
 
-_NORM = (("eps", _REAL), *((name, _POINTER) for name in ("gamma", "beta", "y", "stats")))
+_NORM: tuple[tuple[str, Any], ...] = (
+    ("eps", _REAL),
+    *((name, _POINTER) for name in ("gamma", "beta", "y", "stats")),
+)
 
 
 class CLayer(ctypes.Structure):

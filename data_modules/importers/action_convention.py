@@ -54,7 +54,9 @@ def find_convention(source: Source, forced: Convention | None, where: str) -> Fi
     shared = [e for e in sample if e.action is not None and len(e.action) == e.num_rows]
     if not shared:
         has_actions = any(e.action is not None for e in sample)
-        return Finding(None, "between the observations" if has_actions else "no actions")
+        return Finding(
+            None, "actions lie between the observations" if has_actions else "no actions"
+        )
     if forced is not None:
         return Finding(forced, "as asked for with --action-convention")
     found, evidence = judge(shared)

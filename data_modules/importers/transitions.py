@@ -24,8 +24,8 @@ class Transitions:
     action: NDArray[Any] | None  # (T, A) floats; None where absent
     reward: NDArray[Any] | None  # (T,); None where absent
     lost_action: bool  # the last row held a real action (not zero, not NaN), which is dropped
-    lost_reward: float  # the reward of a row that is dropped; 0 where there is none
-    odd_dummy: bool  # row 0, which is dropped as a dummy, was neither zero nor NaN
+    lost_reward: float  # the reward of that row; 0 where there is none
+    odd_dummy: bool  # row 0, which is dropped as a dummy, held an action or a reward
 
 
 def to_transitions(
@@ -47,22 +47,35 @@ def to_transitions(
             convention of shared rows is not known.
     """
     name = f"{raw.source_id} in {where}"
-    action = None if raw.action is None else _vectors(raw.action, name)
+    action = None if raw.action is None else as_action_rows(raw.action, name)
     reward = None if raw.reward is None else _scalars(raw.reward, name)
     kept_action, spare_action = _between(action, raw.num_rows, action_convention, "actions", name)
     kept_reward, spare_reward = _between(reward, raw.num_rows, reward_convention, "rewards", name)
-    is_real = spare_action is not None and bool(np.nan_to_num(spare_action).any())
+    odd_action, odd_reward = (
+        spare is not None and bool(np.nan_to_num(spare).any())
+        for spare in (spare_action, spare_reward)
+    )
+    reward_lost = odd_reward and reward_convention == "taken_at"
     return Transitions(
         action=_known(kept_action),
         reward=_known(kept_reward),
-        lost_action=is_real and action_convention == "taken_at",
-        lost_reward=0.0 if spare_reward is None else float(np.nan_to_num(spare_reward)),
-        odd_dummy=is_real and action_convention == "led_into",
+        lost_action=odd_action and action_convention == "taken_at",
+        lost_reward=float(spare_reward) if reward_lost and spare_reward is not None else 0.0,
+        odd_dummy=(odd_action and action_convention == "led_into")
+        or (odd_reward and reward_convention == "led_into"),
     )
 
 
-def _vectors(action: NDArray[Any], name: str) -> NDArray[Any]:
-    """(rows, A)."""
+def as_action_rows(action: NDArray[Any], name: str) -> NDArray[Any]:
+    """Actions as (rows, A) floats.
+
+    Args:
+        action: (rows, A) or (rows,).
+        name: Of the episode, for messages.
+
+    Raises:
+        LawmError: They are something else.
+    """
     if action.dtype.kind != "f":
         raise LawmError(
             f"The actions of {name} have type {action.dtype}; expected floats, as lawm models "
@@ -114,4 +127,4 @@ def _known(values: NDArray[Any] | None) -> NDArray[Any] | None:
     return None if values is None or np.isnan(values).all() else values
 
 
-__all__ = ["Transitions", "to_transitions"]
+__all__ = ["Transitions", "as_action_rows", "to_transitions"]

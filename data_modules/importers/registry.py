@@ -35,11 +35,8 @@ def detect_format(source: Path) -> tuple[Importer, Recognition]:
     """The one format that a source is of, judged by its content.
 
     Raises:
-        LawmError: There is no such file or folder, or it is of none or of several formats; says
-            what was looked for.
+        LawmError: It is of none or of several formats; says what was looked for.
     """
-    if not source.exists():
-        raise LawmError(f"There is no file or folder {source}. Check the path of the source.")
     tried = {name: importer_named(name).recognises(source) for name in FORMATS}
     found = [name for name, recognition in tried.items() if recognition.found]
     if len(found) == 1:

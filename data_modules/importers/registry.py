@@ -12,6 +12,12 @@ from lawm.errors import LawmError
 # Name to module; a line adds a format. The module is loaded when it is needed.
 FORMATS = {
     "numpy": "plain_numpy",
+    "v-d4rl": "vd4rl",
+    "exorl": "exorl",
+    "dreamerv3": "dreamerv3",
+    "dreamerv2": "dreamerv2",
+    "aime": "aime",
+    "stable-worldmodel": "stable_worldmodel",
 }
 
 

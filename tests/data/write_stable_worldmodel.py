@@ -11,6 +11,7 @@ tell which action and which reward belong to which row. Episode e ends after 6 +
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -21,7 +22,7 @@ TARGET = Path(__file__).with_name("stable_worldmodel.h5")
 
 
 class KnownDynamics(gym.Env):
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 10}
     observation_space = gym.spaces.Dict({"proprio": gym.spaces.Box(-9.0, 9.0, (3,), np.float32)})
     action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
 

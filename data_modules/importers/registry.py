@@ -12,6 +12,11 @@ from lawm.errors import LawmError
 # Name to module; a line adds a format. The module is loaded when it is needed.
 FORMATS = {
     "numpy": "plain_numpy",
+    "d4rl": "d4rl",
+    "minari": "minari",
+    "robomimic": "robomimic",
+    "ogbench": "ogbench",
+    "laom": "laom",
 }
 
 

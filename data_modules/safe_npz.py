@@ -177,6 +177,15 @@ class NpzRows:
         return flat.reshape(shape, order="F" if order == "F" else "C")
 
 
+def is_zip(path: Path) -> bool:
+    """Whether a file begins as a numpy archive does; its end may be missing."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
+
+
 def _refuse_absurd_member(where: str, member: zipfile.ZipInfo, archive_size: int) -> None:
     if member.flag_bits & 0x1:
         raise LawmError(f"{where} is encrypted. Write the archive anew with numpy.savez.")
@@ -190,4 +199,4 @@ def _refuse_absurd_member(where: str, member: zipfile.ZipInfo, archive_size: int
         )
 
 
-__all__ = ["NpzRows", "SafeNpz"]
+__all__ = ["NpzRows", "SafeNpz", "is_zip"]

@@ -9,9 +9,9 @@ A folder of ``{time}-{uuid}-{successor's uuid}-{length}.npz`` with one row an ob
     stepid, dyn/*, enc/*, dec/*     the replay's and the agent's own state; left out
 
 Every parallel environment fills a stream of its own, chunk after chunk; the files of the streams
-lie mixed in the folder and the uuids tell them apart. An episode without ``is_last`` was abandoned or
-was still running. Releases of 2023 save chunks at their full size, with garbage behind the length
-in the name, and save a running chunk again when it is longer.
+lie mixed in the folder and the uuids tell them apart. An episode without ``is_last`` was abandoned
+or was still running. Releases of 2023 save chunks at their full size, with garbage behind the
+length in the name, and save a running chunk again when it is longer.
 
 Read from the code of danijar/dreamerv3 (embodied/core/replay.py, chunk.py, driver.py) and of its
 release 1.5.0.

@@ -25,6 +25,7 @@ from lawm.data_modules.importers.importer import (
     SourceFacts,
     SourceOptions,
 )
+from lawm.data_modules.importers.recognition import has_keys, recognise_npz
 from lawm.data_modules.safe_npz import SafeNpz
 from lawm.errors import LawmError
 
@@ -39,18 +40,7 @@ class PlainNumpy(Importer):
 
     def recognises(self, source: Path) -> Recognition:
         """An archive with the array ``obs``."""
-        if not source.is_file():
-            return Recognition(False, "is no file")
-        try:
-            with SafeNpz(source) as archive:
-                found = sorted(archive.names)
-        except LawmError:
-            return Recognition(False, "is no numpy archive (.npz)")
-        if "obs" in found and not {"observations", "image", "is_first"} & set(found):
-            return Recognition(True, f"a numpy archive with {', '.join(found)}")
-        return Recognition(
-            False, f"has no array `obs`; its arrays are {', '.join(found) or 'none'}"
-        )
+        return recognise_npz(source, lambda a: has_keys(a.names, ("obs",), "a numpy archive"))
 
     @contextmanager
     def open(self, source: Path, options: SourceOptions) -> Iterator[Source]:

@@ -12,12 +12,19 @@ from lawm.errors import LawmError
 # Name to module; a line adds a format. The module is loaded when it is needed.
 FORMATS = {
     "numpy": "plain_numpy",
+    "d4rl": "d4rl",
+    "minari": "minari",
+    "robomimic": "robomimic",
+    "ogbench": "ogbench",
+    "laom": "laom",
     "v-d4rl": "vd4rl",
     "exorl": "exorl",
     "dreamerv3": "dreamerv3",
     "dreamerv2": "dreamerv2",
     "aime": "aime",
     "stable-worldmodel": "stable_worldmodel",
+    "lerobot": "lerobot",
+    "rl-unplugged": "rl_unplugged",
 }
 
 

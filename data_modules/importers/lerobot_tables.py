@@ -103,7 +103,9 @@ def episode_places(root: Path, videos: Sequence[str]) -> list[EpisodePlace]:
             file=file[1],
             first_of_file=first_of_file[file],
             videos={
-                video: VideoPlace(*(columns[n][i] for n in names), columns[times[video]][i])
+                video: VideoPlace(
+                    columns[names[0]][i], columns[names[1]][i], columns[times[video]][i]
+                )
                 for video, names in wanted.items()
             },
         )
@@ -127,7 +129,8 @@ class Table:
     """
 
     def __init__(self, root: Path, stack: ExitStack) -> None:
-        self._root, self._path, self._file = root, Path(), None
+        self._root, self._path = root, Path()
+        self._file: Any = None  # pyarrow's ParquetFile
         self._open_file = stack.enter_context(ExitStack())
 
     def rows(self, place: EpisodePlace, columns: Sequence[str]) -> dict[str, Any]:

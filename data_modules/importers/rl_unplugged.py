@@ -26,6 +26,10 @@ HEADER = struct.Struct("<QI")
 MAX_RECORD_BYTES = 64 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 LENGTH_DELIMITED = 2  # the wire type of texts, bytes and messages in protobuf
+CONVERT = (
+    "lawm does not read TFRecord files: read them with TensorFlow and save `obs`, `act` and `rew` "
+    "with numpy.savez"
+)
 INSTEAD = (
     "Usable instead are V-D4RL (walker, cheetah and humanoid, from pixels), ExORL (states, with "
     "rewards computed by --relabel), or trajectories of your own with `lawm data collect`."
@@ -63,17 +67,19 @@ def _refuse(source: Path) -> NoReturn:
         raise LawmError(f"{source} is no TFRecord file. Leave out --format to detect the format.")
     names = feature_names(record)
     if any(name.startswith("observation:") for name in names):
+        reason = f"whole episodes of the Real World RL suite. {CONVERT}"
+    elif "observation/walker/egocentric_camera" in names:
         reason = (
-            "whole episodes of the Real World RL suite in TFRecord files, which lawm does not read. "
-            "Read them with TensorFlow and save `obs`, `act` and `rew` with numpy.savez"
+            "parts of episodes of the locomotion suite. Of 2 steps they cannot be put together to "
+            f"the sequences that a world model learns from; of 40 they could be used. {CONVERT}"
         )
-    elif {"observation/walker/egocentric_camera", "episodic_reward"} & names or not names:
+    elif "episodic_reward" in names:
         reason = (
-            "records of a few steps each, in random order: pairs of states and actions (SARSA) in "
-            "most sets. They cannot be put together to the sequences that a world model learns from"
+            "single transitions (SARSA pairs) in random order, which cannot be put together to the "
+            "sequences that a world model learns from"
         )
     else:
-        reason = "records that are not RL Unplugged's; lawm reads no TFRecord files"
+        reason = f"TFRecord files of an unknown kind. {CONVERT}"
     raise LawmError(f"{source} holds {reason}. {INSTEAD}")
 
 

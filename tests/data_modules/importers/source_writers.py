@@ -50,8 +50,7 @@ def recordings(
             Recording(
                 state=np.repeat((STRIDE * episode + steps)[:, None], OBS_DIM, 1).astype(np.float32),
                 image=np.ones(IMAGE_SHAPE, np.uint8) * level[:, None, None, None],
-                action=np.stack([np.full(length, episode + 1), steps[1:]], 1).astype(np.float32)
-                / 100,
+                action=action.astype(np.float32),
                 reward=(1 + steps[:-1] / 10).astype(np.float32),
                 terminated=episode in terminated,
             )

@@ -52,7 +52,7 @@ class ObservationField:
 
     shape: tuple[int, ...]  # of one step, as stored
     dtype: np.dtype[Any]
-    name: str  # what it is called in the shard unless the user says otherwise; without "/"
+    name: str  # in the shard, unless the user says otherwise; without "/" and "."
     left_out: str = ""  # why it is not imported unless it is asked for; empty: it is
 
 

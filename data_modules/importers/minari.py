@@ -163,7 +163,7 @@ class _Episodes(Source):
         if holds_jpeg(dataset) and space.is_image_or_unknown():
             shape, dtype = space.shape or _first_shape(dataset), np.dtype(np.uint8)
         image = dtype == np.uint8 and len(shape) > 1
-        name = key or ("image" if image else "state")
+        name = "_".join(words) or ("image" if image else "state")
         key = key or "observations"
         self._paths[key] = path
         if holds_jpeg(dataset) and image:

@@ -108,10 +108,10 @@ def choose_keys(
         raise LawmError(f"{where} has no observations that can be imported ({reasons}).")
     names = [one.name for one in chosen]
     for one in chosen:
-        if names.count(one.name) > 1 or not one.name or "/" in one.name:
+        if names.count(one.name) > 1 or not one.name or {"/", "."} & set(one.name):
             raise LawmError(
                 f"The observation `{one.source}` of {where} would be called {one.name!r}; expected "
-                "a name of its own without '/'. Rename it with --keys KEY=NAME."
+                "a name of its own without '/' and '.'. Rename it with --keys KEY=NAME."
             )
     return chosen, left_out
 

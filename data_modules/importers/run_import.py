@@ -6,6 +6,7 @@ import hashlib
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -114,15 +115,15 @@ def _write_episode(
     if raw.num_rows < 2:
         counts.too_short += 1
         return
+    raw = replace(raw, action=None) if plan.options.action_free else raw
     steps = to_transitions(
         raw, plan.convention.convention, plan.reward_convention, str(plan.source)
     )
-    action = None if plan.options.action_free else steps.action
-    if action is not None:
-        _check_bounds(action, plan.bounds, f"{raw.source_id} in {plan.source}")
+    if steps.action is not None:
+        _check_bounds(steps.action, plan.bounds, f"{raw.source_id} in {plan.source}")
     writer.add_episode(
         {key.name: key.convert(raw.obs[key.source]) for key in plan.keys},
-        action,
+        steps.action,
         steps.reward,
         terminated=raw.terminated,
         truncated=raw.truncated,
@@ -130,11 +131,11 @@ def _write_episode(
         physics=raw.physics,
     )
     counts.lengths.append(raw.num_rows - 1)
-    counts.with_actions += action is not None
+    counts.with_actions += steps.action is not None
     counts.with_rewards += steps.reward is not None
     counts.terminated += raw.terminated
     counts.truncated += raw.truncated
-    counts.lost_actions += steps.lost_action and action is not None
+    counts.lost_actions += steps.lost_action
     counts.lost_rewards += steps.lost_reward != 0.0
     counts.lost_reward_sum += steps.lost_reward
     counts.odd_dummies += steps.odd_dummy

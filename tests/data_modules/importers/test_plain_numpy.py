@@ -98,11 +98,7 @@ def test_episodes_of_nan_are_imported_without(tmp_path: Path) -> None:
 
 FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no obs": ({"obs": None}, {"format": "numpy"}, r"the arrays \['act', 'rew'\]; expected `obs`"),
-    "undetected": (
-        {"obs": None},
-        {},
-        r"(?s)no format that lawm .* has no array `obs`; its arrays are act, rew",
-    ),
+    "undetected": ({"obs": None}, {}, r"(?s)of no format .* numpy: has no obs, but act, rew"),
     "flat obs": ({"obs": np.ones((E, T + 1))}, {}, r"`obs` of .* shape \(3, 7\); expected numb"),
     "text": ({"rew": np.full((E, T), "a")}, {}, "`rew` of .* has type <U1"),
     "objects": ({"rew": np.full((E, T), None)}, {}, "`rew` of .* holds pickled Python objects"),

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lawm.data_modules.importers.dreamerv3 import is_chunk_name
+from lawm.data_modules.importers.dreamerv3 import first_chunk
 from lawm.data_modules.importers.episode_files import (
     EpisodeFiles,
     RowNames,
@@ -58,8 +58,9 @@ class DreamerV2(Importer):
         found, name = first_names(source, (".npz",))
         if not found:
             return Recognition(False, name)
-        if is_chunk_name(name):
-            return Recognition(False, f"{name} is called like a chunk of DreamerV3's")
+        chunk = first_chunk(source)
+        if chunk is not None:
+            return Recognition(False, f"{chunk.name} is called like a chunk of DreamerV3's")
         if (
             {"action", "reward"} <= found
             and found & {"is_first", "discount"}

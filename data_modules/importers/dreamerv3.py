@@ -64,9 +64,9 @@ NAMES = RowNames(
 )
 
 
-def is_chunk_name(name: str) -> bool:
-    """Whether a file is called as DreamerV3 calls its chunks."""
-    return CHUNK_NAME.fullmatch(name) is not None
+def first_chunk(source: Path) -> Path | None:
+    """The first file of a source that is called as DreamerV3 calls its chunks."""
+    return next((f for f in files_in(source, (".npz",)) if CHUNK_NAME.fullmatch(f.name)), None)
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,16 @@ class DreamerV3(Importer):
     summary = "DreamerV3 replay: {time}-{uuid}-{successor}-{length}.npz"
 
     def recognises(self, source: Path) -> Recognition:
-        """The name of the first archive, and ``is_first`` in it."""
-        found, name = first_names(source, (".npz",))
-        if not found:
-            return Recognition(False, name)
-        if not is_chunk_name(name):
-            return Recognition(False, f"{name} is not called like a chunk of DreamerV3's")
+        """A file with the name of a chunk and ``is_first`` in it."""
+        try:
+            chunk = first_chunk(source)
+        except LawmError as error:
+            return Recognition(False, str(error))
+        if chunk is None:
+            return Recognition(False, "is or has no file called like a chunk of DreamerV3's")
+        found, name = first_names(chunk, (".npz",))
         if "is_first" not in found:
-            return Recognition(False, f"{name} has no is_first")
+            return Recognition(False, f"{chunk.name} has no is_first" if found else name)
         return Recognition(True, f"{name} is called like a chunk and holds is_first")
 
     @contextmanager
@@ -256,4 +258,4 @@ def _steps(columns: Columns, chunk: _Chunk, name: str) -> NDArray[Any]:
 
 IMPORTER = DreamerV3()
 
-__all__ = ["IMPORTER", "DreamerV3", "is_chunk_name"]
+__all__ = ["IMPORTER", "DreamerV3", "first_chunk"]

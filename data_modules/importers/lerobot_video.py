@@ -28,7 +28,8 @@ class Video:
 
     def __init__(self, root: Path, key: str) -> None:
         self._folder, self._key = root / "videos" / key, key
-        self._path, self._container = Path(), None
+        self._path = Path()
+        self._container: Any = None  # PyAV's InputContainer
         if ".." in Path(key).parts or Path(key).is_absolute():
             raise LawmError(f"Feature `{key}` of {root} is called like another folder's path.")
 

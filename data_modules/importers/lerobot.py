@@ -179,6 +179,8 @@ def _info(source: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_INFO_BYTES:
             raise LawmError(f"{path} has more than {MAX_INFO_BYTES >> 20} MiB; expected a few kB.")
         info = json.loads(path.read_bytes())
+    except LawmError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise LawmError(f"{path} cannot be read as JSON: {error}.") from error
     if not isinstance(info, dict):

@@ -224,6 +224,8 @@ def flat(column: Any, where: str, dtype: type | None) -> NDArray[Any]:  # noqa: 
                 f"expected numbers. {ADVICE}"
             )
         numbers: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+    except LawmError:
+        raise
     except (pa.ArrowException, ValueError, TypeError, NotImplementedError, AttributeError) as error:
         raise LawmError(f"{where} cannot be read: {error}. {ADVICE}") from error
     if dtype is not None and numbers.dtype != dtype:
@@ -282,6 +284,8 @@ def _picture(value: Any, shape: tuple[int, ...], where: str) -> NDArray[np.uint8
                     f"{shape[0]} x {shape[1]} as meta/info.json states. {ADVICE}"
                 )
             return np.asarray(picture.convert("RGB"), np.uint8)
+    except LawmError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise LawmError(f"{where} cannot be decoded: {error}. {ADVICE}") from error
 

@@ -70,6 +70,8 @@ class Video:
             raise LawmError(f"The frames of {where} begin at {at.start} s. {ADVICE}")
         try:
             frames, found = self._decode(path, place.length, at.start, fps, shape)
+        except LawmError:
+            raise
         except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
             raise LawmError(
                 f"The frames of {where} cannot be decoded: {error}. {ADVICE}"

@@ -121,12 +121,12 @@ class _Table(Source):
                 "with the same number."
             )
         (total,) = set(num_rows.values())
-        end = self._offset + self._length
         if len(self._offset) != len(self._length) or not len(self._offset):
             raise LawmError(
                 f"`/ep_len` of {path} has {len(self._length)} numbers and `/ep_offset` "
                 f"{len(self._offset)}; expected one an episode in each, and one episode at least."
             )
+        end = self._offset + self._length
         wrong = (self._length < 1) | (self._offset < 0) | (self._offset > total) | (end > total)
         wrong[1:] |= self._offset[1:] < end[:-1]
         if wrong.any():

@@ -66,7 +66,9 @@ def fuzz(
             at, mutations, end = STARTED_WITHOUT_READING, list[str](), None
             for message in _run(modules, name, seed, first, last, folder, keep):
                 if "at" in message:
-                    at, mutations = message["at"], message["mutations"]
+                    at, mutations = message["at"], []
+                elif "mutations" in message:
+                    mutations = message["mutations"]
                 elif "finding" in message:
                     findings.append(Finding(name, at, mutations, message["finding"]))
                 elif "end" in message:

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from lawm.data_modules.shard_file import checksum
+from lawm.data_modules.shard_format import fixed_text
 
 ABSURD = 2**50  # rows that no disk holds
 LARGEST_HASHED = 2**26  # bytes
@@ -46,7 +47,7 @@ def mutate_hdf5(path: Path, rng: np.random.Generator) -> str:
 
 def _adapt_checksum(_: str, node: h5py.Group | h5py.Dataset) -> None:
     if isinstance(node, h5py.Dataset) and "sha256" in node.attrs and node.nbytes < LARGEST_HASHED:
-        node.attrs["sha256"] = checksum(node[()])
+        node.attrs["sha256"] = fixed_text(checksum(node[()]))
 
 
 def _replace(file: h5py.File, name: str, make: Callable[[], object]) -> None:

@@ -1,7 +1,7 @@
 """The process that reads mutated inputs; it may crash, hang or be killed, and is watched.
 
-It prints a JSON object a line: ``{"at": 7}`` before input 7 is read, ``{"finding": ...}`` behind it
-where something went wrong, and ``{"done": true}`` at the end.
+It prints a JSON object a line: ``{"at": 7}`` before input 7 is made, ``{"mutations": [...]}`` before
+it is read, and ``{"finding": ...}`` where something went wrong.
 """
 
 from __future__ import annotations
@@ -117,15 +117,15 @@ def main(argv: list[str] | None = None) -> None:
         for folder in (input_folder, scratch):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
+        print(json.dumps({"at": index}), flush=True)
         path, done = mutated_input(target, seeds, input_folder, args.seed, index)
-        print(json.dumps({"at": index, "mutations": done}), flush=True)
+        print(json.dumps({"mutations": done}), flush=True)
         is_reading = True
         fault = fault_of(target, path, scratch)
         is_reading = False
         if fault is not None:
             keep_input(args.folder, args.keep, args.target, index)
             print(json.dumps({"finding": fault}), flush=True)
-    print(json.dumps({"done": True}), flush=True)
 
 
 if __name__ == "__main__":

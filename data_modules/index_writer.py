@@ -59,7 +59,7 @@ def write_dataset(file: h5py.File, name: str, values: NDArray[Any]) -> None:
     if values.dtype == np.bool_:
         options = {"chunks": (min(len(values), FLAG_CHUNK),), "compression": "gzip"}
     dataset = file.create_dataset(name, data=values, **options)
-    dataset.attrs["sha256"] = checksum(values)
+    dataset.attrs["sha256"] = fmt.fixed_text(checksum(values))
 
 
 __all__ = ["IndexWriter", "write_dataset"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +24,7 @@ from lawm.errors import LawmError
 MAX_READ_BYTES = 4 << 30  # at once: 10,000 frames of 360 x 360 x 3
 MAX_CHUNK_BYTES = 1 << 30  # HDF5 unpacks a whole chunk to read one row of it
 MAX_CHILDREN = 1_000_000  # of one group
+HEAP_SECONDS = 30.0  # to read all attributes
 
 
 class SafeHdf5:
@@ -45,6 +48,7 @@ class SafeHdf5:
             self._file = h5py.File(path, "r")
         except (OSError, RuntimeError, ValueError) as error:
             raise LawmError(why_it_does_not_open(path, error, advice)) from error
+        self._heap_is_sound = False
 
     def __enter__(self) -> SafeHdf5:
         return self
@@ -55,6 +59,10 @@ class SafeHdf5:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def has(self, name: str) -> bool:
@@ -78,6 +86,29 @@ class SafeHdf5:
         """The datasets directly in a group, by name in natural order."""
         return self._children(name, h5py.Dataset)
 
+    def names(self, name: str = "") -> list[str]:
+        """Everything directly in a group, links included, sorted."""
+        group = self._own(name)
+        if not isinstance(group, h5py.Group):
+            raise LawmError(
+                f"`/{name}` of {self.path} is a {type(group).__name__}, expected a Group. "
+                f"{self.advice}"
+            )
+        try:
+            if len(group) > MAX_CHILDREN:
+                raise LawmError(
+                    f"`/{name}` of {self.path} has {len(group)} members; expected {MAX_CHILDREN} "
+                    f"at most. {self.advice}"
+                )
+            names = sorted(group)
+            for part in names:
+                part.encode()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise LawmError(
+                f"`/{name}` of {self.path} is unreadable: {error}. {self.advice}"
+            ) from error
+        return names
+
     def is_group(self, name: str) -> bool:
         """Whether there is a group of this name, reached by plain links."""
         return self.has(name) and isinstance(self._own(name), h5py.Group)
@@ -90,6 +121,9 @@ class SafeHdf5:
         """An attribute of a group or dataset (of the file where ``name`` is empty), else None."""
         node = self._own(name)
         try:
+            if not self._heap_is_sound and _lies_in_heap(node, attribute):
+                _try_heap(self.path, self.advice)
+                self._heap_is_sound = True
             value = node.attrs.get(attribute)
         except (OSError, TypeError, ValueError, RuntimeError, KeyError) as error:
             raise LawmError(
@@ -143,19 +177,7 @@ class SafeHdf5:
 
     def _children(self, name: str, kind: type) -> list[str]:
         group = self._own(name)
-        if not isinstance(group, h5py.Group):
-            raise LawmError(f"`/{name}` of {self.path} is no group. {self.advice}")
-        if len(group) > MAX_CHILDREN:
-            raise LawmError(
-                f"`/{name}` of {self.path} has {len(group)} members; expected {MAX_CHILDREN} at "
-                f"most. {self.advice}"
-            )
-        try:
-            names = list(group)
-        except (OSError, RuntimeError, ValueError, UnicodeDecodeError) as error:
-            raise LawmError(
-                f"`/{name}` of {self.path} is unreadable: {error}. {self.advice}"
-            ) from error
+        names = self.names(name)
         own = [part for part in names if self._is_own(group, part)]
         kinds = {part: type(self._open(group, part, f"{name}/{part}")) for part in own}
         return natural_order([part for part in own if issubclass(kinds[part], kind)])
@@ -176,7 +198,7 @@ class SafeDataset:
 
     def __init__(self, file: SafeHdf5, name: str, dataset: h5py.Dataset) -> None:
         self.where = f"`/{name}` of {file.path}"
-        self._advice, self._dataset = file.advice, dataset
+        self._path, self._advice, self._dataset = file.path, file.advice, dataset
         try:
             self.shape: tuple[int, ...] = tuple(dataset.shape or ())
             self.dtype: np.dtype[Any] = dataset.dtype
@@ -190,6 +212,23 @@ class SafeDataset:
         if self.dtype.kind == "O" and self.element is None and not is_text:
             raise LawmError(f"{self.where} holds references or objects, which are not followed.")
         self._refuse_absurd_storage()
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of a chunk; 1 where the rows lie in one piece."""
+        return self._dataset.chunks[0] if self._dataset.chunks else 1
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of an unpacked chunk; 0 where the rows lie in one piece."""
+        return math.prod(self._dataset.chunks or (0,)) * self.dtype.itemsize
+
+    @property
+    def file_offset(self) -> int | None:
+        """Where the rows begin in the file if they lie there in one piece; else None."""
+        is_contiguous = self._dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
+        offset = self._dataset.id.get_offset() if is_contiguous else None
+        return None if offset is None else int(offset)
 
     @property
     def step_shape(self) -> tuple[int, ...]:
@@ -232,7 +271,11 @@ class SafeDataset:
         size = math.prod(self.shape) * self.dtype.itemsize
         try:
             if chunks is None:
+                offset = self.file_offset
                 stored = dataset.id.get_storage_size() >= size
+                # get_offset counts from the start of the file, a user block included
+                if offset is not None and offset + size > self._path.stat().st_size:
+                    stored = False
             else:
                 sides = zip(self.shape, chunks, strict=True)
                 expected = math.prod(-(-side // chunk) for side, chunk in sides)
@@ -244,12 +287,44 @@ class SafeDataset:
                 f"{self.where} was declared with shape {self.shape} and never fully written. "
                 f"{self._advice}"
             )
-        chunk_bytes = math.prod(chunks or (0,)) * self.dtype.itemsize
-        if chunk_bytes > MAX_CHUNK_BYTES:
+        if self.chunk_bytes > MAX_CHUNK_BYTES:
             raise LawmError(
-                f"{self.where} is stored in chunks of {chunk_bytes / 2**30:.1f} GiB; expected "
+                f"{self.where} is stored in chunks of {self.chunk_bytes / 2**30:.1f} GiB; expected "
                 f"{MAX_CHUNK_BYTES >> 30} GiB at most. Write it anew in smaller chunks."
             )
+
+
+def _lies_in_heap(node: Any, attribute: str) -> bool:  # noqa: ANN401
+    """Whether an attribute is of variable length, and so kept apart from its object."""
+    if attribute not in node.attrs:
+        return False
+    kind = node.attrs.get_id(attribute).get_type()
+    if isinstance(kind, h5py.h5t.TypeStringID):
+        return bool(kind.is_variable_str())
+    return bool(kind.detect_class(h5py.h5t.VLEN))
+
+
+def _try_heap(path: Path, advice: str) -> None:
+    """Read all attributes in a process of its own.
+
+    Texts of variable length lie in a heap of the file; if that is damaged, the HDF5 library may
+    search it without end.
+
+    Raises:
+        LawmError: The process failed, or was not ready in time.
+    """
+    code = (
+        "import h5py, sys; file = h5py.File(sys.argv[1]); dict(file.attrs); "
+        "file.visititems(lambda _, node: dict(node.attrs) and None)"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=HEAP_SECONDS, check=False)
+        is_sound = done.returncode == 0
+    except subprocess.TimeoutExpired:
+        is_sound = False
+    if not is_sound:
+        raise LawmError(f"The attributes of {path} are damaged and unreadable. {advice}")
 
 
 def natural_order(names: list[str]) -> list[str]:

@@ -74,14 +74,14 @@ class ShardWriter:
             )
         self._action_dim = len(low)
         self._attributes: dict[str, Any] = {
-            "format": fmt.FORMAT,
+            "format": fmt.fixed_text(fmt.FORMAT),
             "version": fmt.VERSION,
-            "env_id": env_id,
+            "env_id": fmt.fixed_text(env_id),
             "action_repeat": int(action_repeat),
             "control_timestep": float(control_timestep),
             "action_low": low,
             "action_high": high,
-            "action_convention": fmt.ACTION_CONVENTION,
+            "action_convention": fmt.fixed_text(fmt.ACTION_CONVENTION),
         }
 
     @property
@@ -208,7 +208,7 @@ class ShardWriter:
             self._write_time_arrays(file)
             self._index.write(file)
             file.attrs.update(self._attributes)
-            file.attrs["provenance"] = json.dumps(self.provenance)
+            file.attrs["provenance"] = fmt.fixed_text(json.dumps(self.provenance))
             file.attrs["complete"] = True
             file.close()
             _flush_to_disk(self._temporary)

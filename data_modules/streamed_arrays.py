@@ -16,6 +16,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from lawm.data_modules.shard_format import fixed_text
+
 IN_MEMORY = 16 << 20  # bytes of rows that wait in memory before a file is made for them
 COPY_BYTES = 16 << 20  # at a time
 IMAGE_CHUNK = 10  # frames: a window of 32 touches four or five chunks
@@ -60,7 +62,7 @@ class SpooledArray:
             num = min(at_once, self.num_rows - start)
             rows = np.frombuffer(self._file.read(num * row_bytes), self.dtype)
             dataset[start : start + num] = rows.reshape(num, *self.step_shape)
-        dataset.attrs["sha256"] = self._digest.hexdigest()
+        dataset.attrs["sha256"] = fixed_text(self._digest.hexdigest())
 
     def close(self) -> None:
         """Give the temporary file back."""
@@ -100,7 +102,7 @@ class ChunkedImages:
     def finish(self) -> None:
         """Write what does not fill a chunk, and the checksum."""
         self._write(self._waiting)
-        self._dataset.attrs["sha256"] = self._digest.hexdigest()
+        self._dataset.attrs["sha256"] = fixed_text(self._digest.hexdigest())
 
     def _write(self, frames: NDArray[np.uint8]) -> None:
         start = len(self._dataset)

@@ -14,12 +14,13 @@ Two independent tests of the data (our own; no format marks its convention):
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lawm.data_modules.importers.importer import Convention, RawEpisode, Source
+from lawm.data_modules.importers.transitions import as_action_rows
 from lawm.errors import LawmError
 
 SAMPLE_EPISODES = 64
@@ -50,7 +51,7 @@ def find_convention(source: Source, forced: Convention | None, where: str) -> Fi
     Raises:
         LawmError: Nothing tells, or the data contradict what the format states.
     """
-    sample = _sample(source)
+    sample = [_checked(episode, where) for episode in _sample(source)]
     shared = [e for e in sample if e.action is not None and len(e.action) == e.num_rows]
     if not shared:
         has_actions = any(e.action is not None for e in sample)
@@ -170,6 +171,14 @@ def _sample(source: Source) -> list[RawEpisode]:
         if len(sample) >= SAMPLE_EPISODES or rows >= SAMPLE_ROWS:
             break
     return sample
+
+
+def _checked(episode: RawEpisode, where: str) -> RawEpisode:
+    """The episode with its actions as rows of numbers, for they are compared below."""
+    if episode.action is None:
+        return episode
+    rows = as_action_rows(episode.action, f"{episode.source_id} in {where}")
+    return replace(episode, action=rows)
 
 
 def _states(episode: RawEpisode) -> NDArray[np.float64] | None:

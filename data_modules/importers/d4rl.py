@@ -30,7 +30,7 @@ from lawm.data_modules.importers.importer import (
     SourceFacts,
     SourceOptions,
 )
-from lawm.data_modules.importers.recognition import has_keys, recognise_hdf5
+from lawm.data_modules.importers.recognition import has_keys, recognise_hdf5, refuse_links
 from lawm.data_modules.safe_hdf5 import SafeDataset, SafeHdf5
 from lawm.errors import LawmError
 
@@ -58,7 +58,8 @@ class D4rl(Importer):
 
 class _Flat(Source):
     def __init__(self, file: SafeHdf5, max_episode_steps: int) -> None:
-        self._path = file.path
+        refuse_links(file, "")
+        self._file, self._path = file, file.path
         found = [name for name in file.datasets() if name in FLAT]
         self._arrays = {name: file.dataset(name) for name in found}
         self._check_shapes()
@@ -102,6 +103,9 @@ class _Flat(Source):
             )
 
     def _check_shapes(self) -> None:
+        wrong = [name for name in FLAT if name not in self._arrays and self._file.has(name)]
+        if wrong:
+            raise LawmError(f"`/{wrong[0]}` of {self._path} is a group; expected an array.")
         missing = [name for name in NEEDED if name not in self._arrays]
         if missing:
             raise LawmError(

@@ -133,7 +133,7 @@ def _check_observations(where: str, keys: Sequence[ChosenKey], task: _Task) -> N
 
 
 def _bounds(opened: Source, task: _Task | None, options: ImportOptions, where: str) -> Bounds:
-    action_dim = 0 if options.action_free else _action_dim(opened)
+    action_dim = 0 if options.action_free else _action_dim(opened, where)
     if task is not None and action_dim not in (0, len(task.action_low)):
         raise LawmError(
             f"The actions of {where} have {action_dim} dimensions, but those of {task.env_id} have "
@@ -158,11 +158,13 @@ def _bounds(opened: Source, task: _Task | None, options: ImportOptions, where: s
     return Bounds(-np.ones(action_dim), np.ones(action_dim), "assumed, as the source states none")
 
 
-def _action_dim(opened: Source) -> int:
+def _action_dim(opened: Source, where: str) -> int:
     """A, of the first episode that has actions; 0 if none has."""
-    actions = (episode.action for episode in opened.episodes(()))
-    first = next((action for action in actions if action is not None), None)
-    return 0 if first is None else int(as_action_rows(first, "the source").shape[1])
+    for episode in opened.episodes(()):
+        if episode.action is not None:
+            rows = as_action_rows(episode.action, f"{episode.source_id} in {where}")
+            return int(rows.shape[1])
+    return 0
 
 
 def _measured(opened: Source, where: str) -> Bounds:

@@ -23,7 +23,7 @@ from lawm.data_modules.importers.importer import (
     SourceFacts,
     SourceOptions,
 )
-from lawm.data_modules.importers.recognition import recognise_hdf5
+from lawm.data_modules.importers.recognition import recognise_hdf5, refuse_links
 from lawm.data_modules.safe_hdf5 import SafeHdf5
 from lawm.errors import LawmError
 
@@ -67,6 +67,7 @@ class _Groups(Source):
         if not self._groups:
             raise LawmError(f"{file.path} has no groups called 0, 1, ..., as LAOM's files have.")
         first = self._groups[0]
+        refuse_links(file, first)
         found = {name: file.dataset(f"{first}/{name}") for name in file.datasets(first)}
         self.observations = {
             name: ObservationField(found[name].step_shape, found[name].dtype, NAMES[name])

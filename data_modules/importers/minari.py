@@ -30,6 +30,7 @@ from lawm.data_modules.importers.importer import (
 )
 from lawm.data_modules.importers.jpeg_frames import decode_frames, holds_jpeg
 from lawm.data_modules.importers.minari_metadata import MinariMetadata, Space, read_metadata
+from lawm.data_modules.importers.recognition import refuse_links
 from lawm.data_modules.safe_hdf5 import SafeHdf5, is_hdf5
 from lawm.errors import LawmError
 
@@ -153,6 +154,7 @@ class _Episodes(Source):
         if depth > MAX_DEPTH:
             raise LawmError(f"`/{where}` of {self._file.path} is nested deeper than {MAX_DEPTH}.")
         if self._file.is_group(where):
+            refuse_links(self._file, where)
             for name in (*self._file.groups(where), *self._file.datasets(where)):
                 self._collect(f"{path}/{name}", space.child(name), fields, depth + 1)
             return

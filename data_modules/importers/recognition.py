@@ -52,4 +52,23 @@ def has_keys(found: list[str], wanted: tuple[str, ...], kind: str) -> Recognitio
     return Recognition(False, f"has no {', '.join(missing)}, but {shown or 'nothing'}")
 
 
-__all__ = ["has_keys", "recognise_hdf5", "recognise_npz"]
+def refuse_links(file: SafeHdf5, *groups: str) -> None:
+    """Refuse links in groups that hold a format's arrays: left out, they would only be missed.
+
+    Args:
+        file: The source.
+        groups: Empty for the file itself; those that are not there are passed over.
+
+    Raises:
+        LawmError: Names the first link.
+    """
+    for group in groups:
+        if group and not file.is_group(group):
+            continue
+        own = {*file.groups(group), *file.datasets(group)}
+        for name in file.names(group):
+            if name not in own:
+                file.dataset(f"{group}/{name}".removeprefix("/"))  # says what it is instead
+
+
+__all__ = ["has_keys", "recognise_hdf5", "recognise_npz", "refuse_links"]

@@ -34,7 +34,7 @@ from lawm.data_modules.importers.importer import (
     SourceFacts,
     SourceOptions,
 )
-from lawm.data_modules.importers.recognition import recognise_hdf5
+from lawm.data_modules.importers.recognition import recognise_hdf5, refuse_links
 from lawm.data_modules.safe_hdf5 import SafeHdf5, natural_order
 from lawm.errors import LawmError
 
@@ -74,6 +74,7 @@ class _Demos(Source):
         self.notes = []
         self._demos = self._chosen(mask)
         first = f"data/{self._demos[0]}"
+        refuse_links(file, first, f"{first}/obs", f"{first}/next_obs")
         keys = file.datasets(f"{first}/obs") if file.is_group(f"{first}/obs") else []
         following = f"{first}/next_obs"
         # Only if every key goes on can all of them have the final observation

@@ -93,10 +93,11 @@ def run_import(
 def _planned(
     source: Path, path: Path, options: ImportOptions
 ) -> Iterator[tuple[ImportPlan, Source]]:
+    asked = importer_named(options.format) if options.format else None
     if not source.exists():
         raise LawmError(f"There is no file or folder {source}. Check the path of the source.")
-    if options.format:
-        importer, reason = importer_named(options.format), "as asked for with --format"
+    if asked is not None:
+        importer, reason = asked, "as asked for with --format"
     else:
         importer, recognition = detect_format(source)
         reason = recognition.reason

@@ -89,7 +89,6 @@ def run_import_command(args: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
-    from lawm.data_modules.importers.import_options import ImportOptions
     from lawm.data_modules.importers.run_import import plan_import
 
     if args.report is not None and args.report.exists() and not args.overwrite:
@@ -97,7 +96,27 @@ def run_import_command(args: argparse.Namespace) -> int:
             f"{args.report} exists already and is left as it is. Choose another name, or allow it "
             "with --overwrite."
         )
-    options = ImportOptions(
+    options = import_options(args)
+    console = Console()
+    if args.dry_run:
+        report = plan_import(args.source, args.path, options)
+    else:
+        report = _import_with_progress(args.source, args.path, options, console)
+    console.print(report.table())
+    if args.report is not None:
+        _write_json(args.report, report)
+    return 0
+
+
+def import_options(args: argparse.Namespace) -> ImportOptions:
+    """What was asked for.
+
+    Raises:
+        LawmError: Arguments that contradict each other or are out of range.
+    """
+    from lawm.data_modules.importers.import_options import ImportOptions
+
+    return ImportOptions(
         format=args.format,
         env_id=args.env,
         action_repeat=args.action_repeat,
@@ -113,15 +132,6 @@ def run_import_command(args: argparse.Namespace) -> int:
         stored_rewards=args.stored_rewards,
         overwrite=args.overwrite,
     )
-    console = Console()
-    if args.dry_run:
-        report = plan_import(args.source, args.path, options)
-    else:
-        report = _import_with_progress(args.source, args.path, options, console)
-    console.print(report.table())
-    if args.report is not None:
-        _write_json(args.report, report)
-    return 0
 
 
 def _import_with_progress(
@@ -164,4 +174,4 @@ def _write_json(path: Path, report: ImportReport) -> None:
         raise LawmError(f"The report {path} cannot be written: {error}.") from error
 
 
-__all__ = ["add_import_parser", "run_import_command"]
+__all__ = ["add_import_parser", "import_options", "run_import_command"]

@@ -20,7 +20,7 @@ Pairs = list[tuple[np.ndarray, np.ndarray]]  # states (T + 1, D) and actions (T,
 
 
 def system(
-    seed: int, *, noise: float = 0.5, episodes: int = 12, steps: int = 150, dim: int = 4
+    seed: int, *, noise: float = 0.5, episodes: int = 10, steps: int = 150, dim: int = 4
 ) -> Pairs:
     """A random stable linear system under a non-linear policy with noise in its actions."""
     rng = np.random.default_rng(seed)
@@ -44,7 +44,7 @@ def replay() -> Pairs:
     shard = read_shard(REPLAY)
     assert shard.action is not None
     spans = list(zip(shard.episodes.offset[:-1], shard.episodes.offset[1:], strict=True))
-    chosen = spans[:10] + spans[-10:]
+    chosen = spans[:2] + spans[-2:]
     return [(shard.obs["state"][a:b], shard.action[a : b - 1]) for a, b in chosen]
 
 
@@ -74,7 +74,7 @@ def shared_rows(pairs: Pairs, convention: str, spare: float = 0.0) -> list[RawEp
     return made
 
 
-@pytest.mark.parametrize("spare", [0.0, float("nan"), 0.3])
+@pytest.mark.parametrize("spare", [0.0, 0.3])
 @pytest.mark.parametrize("pairs", [replay(), *map(system, range(2))], ids=lambda _: "")
 def test_actions_taken_at_their_row_are_found(pairs: Pairs, spare: float) -> None:
     assert judge(shared_rows(pairs, "taken_at", spare))[0] == "taken_at"

@@ -87,6 +87,7 @@ def judge(episodes: Iterable[RawEpisode]) -> tuple[Convention | None, str]:
     """
     parts = [(_states(e), _rows(e.action)) for e in episodes if e.action is not None]
     known = [(state, rows) for state, rows in parts if not np.isnan(rows[1:]).all()]
+    known = [pair for pair in known if _widths(pair) == _widths(known[0])]  # refused when written
     if not known:
         return None, "no episode has actions"
     dummies = sum(not np.nan_to_num(rows[0]).any() for _, rows in known)
@@ -188,6 +189,12 @@ def _states(episode: RawEpisode) -> NDArray[np.float64] | None:
     state = np.concatenate(vectors, axis=1).astype(np.float64)
     chosen = np.linspace(0, state.shape[1] - 1, min(MAX_DIMS, state.shape[1])).astype(int)
     return np.nan_to_num(state[:, chosen], posinf=0.0, neginf=0.0)
+
+
+def _widths(pair: tuple[NDArray[np.float64] | None, NDArray[np.float64]]) -> tuple[int, int]:
+    """D (0 without states) and A."""
+    state, rows = pair
+    return 0 if state is None else state.shape[1], rows.shape[1]
 
 
 def _rows(values: NDArray[np.generic] | None) -> NDArray[np.float64]:

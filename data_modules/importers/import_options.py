@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from lawm.data_modules.importers.importer import Convention, Importer, SourceOptions
@@ -25,6 +25,8 @@ class ImportOptions:
     max_episode_steps: int = 0  # 0: not given
     max_episodes: int = 0  # 0: all
     action_free: bool = False
+    relabel: bool = False  # with env_id: its task's rewards, computed from simulator states
+    stored_rewards: bool = False
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -32,6 +34,11 @@ class ImportOptions:
             raise LawmError(f"--action-repeat is {self.action_repeat}; expected at least 1.")
         if self.action_bounds is not None and self.measure_bounds:
             raise LawmError("--action-bounds and --measure-bounds contradict; give one of them.")
+        if self.relabel and (not self.env_id or (self.action_repeat or 1) > 1):
+            raise LawmError(
+                "--relabel computes the rewards of a task for single control steps; expected the "
+                "task with --env ID, and no --action-repeat."
+            )
         for name in ("max_episodes", "max_episode_steps"):
             if getattr(self, name) < 0:
                 flag = name.replace("_", "-")
@@ -43,11 +50,17 @@ class ImportOptions:
         Raises:
             LawmError: One is given that this format does not take.
         """
-        options = SourceOptions(filter=self.filter, max_episode_steps=self.max_episode_steps)
-        for name in ("filter", "max_episode_steps"):
-            if getattr(options, name) and name not in importer.options:
+        options = SourceOptions(
+            filter=self.filter,
+            max_episode_steps=self.max_episode_steps,
+            relabel_env=self.env_id if self.relabel else "",
+            stored_rewards=self.stored_rewards,
+        )
+        for option in fields(SourceOptions):
+            if getattr(options, option.name) and option.name not in importer.options:
+                flag = FLAGS.get(option.name, f"--{option.name.replace('_', '-')}")
                 raise LawmError(
-                    f"--{name.replace('_', '-')} is not for the format {importer.name}, which has "
+                    f"{flag} is not for the format {importer.name}, which has "
                     "nothing that it could mean. Leave it out."
                 )
         return options
@@ -63,13 +76,13 @@ class ImportOptions:
                 words += [f"--{name.replace('_', '-')}", str(getattr(self, name))]
         if self.action_bounds is not None:
             words += ["--action-bounds", *map(str, self.action_bounds)]
-        for name in ("measure_bounds", "action_free"):
+        for name in ("measure_bounds", "action_free", "relabel", "stored_rewards"):
             words += [f"--{name.replace('_', '-')}"] if getattr(self, name) else []
         words += [str(source), str(path)]
         words += ["--keys", *self.keys] if self.keys else []
         return shlex.join(words)
 
 
-FLAGS = {"env_id": "--env"}
+FLAGS = {"env_id": "--env", "relabel_env": "--relabel"}
 
 __all__ = ["ImportOptions"]

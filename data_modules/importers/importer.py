@@ -42,6 +42,8 @@ class SourceOptions:
 
     filter: str = ""  # the part of the data to import, by a name that the source itself gives
     max_episode_steps: int = 0  # where to cut a source that does not mark its time limits; 0: none
+    relabel_env: str = ""  # the dm_control task whose rewards replace the source's; empty: none
+    stored_rewards: bool = False  # take rewards that are of another task than the data are for
 
 
 @dataclass(frozen=True)

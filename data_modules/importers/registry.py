@@ -17,6 +17,14 @@ FORMATS = {
     "robomimic": "robomimic",
     "ogbench": "ogbench",
     "laom": "laom",
+    "v-d4rl": "vd4rl",
+    "exorl": "exorl",
+    "dreamerv3": "dreamerv3",
+    "dreamerv2": "dreamerv2",
+    "aime": "aime",
+    "stable-worldmodel": "stable_worldmodel",
+    "lerobot": "lerobot",
+    "rl-unplugged": "rl_unplugged",
 }
 
 

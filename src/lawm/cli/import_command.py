@@ -68,6 +68,8 @@ def add_import_parser(commands: Subparsers) -> None:
         help="what an action that shares its row with an observation is (detected)",
     )
     add("--action-free", action="store_true", help="leave the actions out")
+    add("--relabel", action="store_true", help="ExORL: rewards of the task in --env, from states")
+    add("--stored-rewards", action="store_true", help="ExORL: rewards of the exploration task")
     add("--filter", default="", metavar="NAME", help="a part that the source names, as robomimic's")
     add(
         "--max-episode-steps",
@@ -126,6 +128,8 @@ def import_options(args: argparse.Namespace) -> ImportOptions:
         max_episode_steps=args.max_episode_steps,
         max_episodes=args.max_episodes,
         action_free=args.action_free,
+        relabel=args.relabel,
+        stored_rewards=args.stored_rewards,
         overwrite=args.overwrite,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -180,10 +181,11 @@ def _provenance(report: ImportReport) -> dict[str, Any]:
 
 def _sha256(source: Path, files: tuple[Path, ...]) -> str:
     """Of the source's file; of several, over the SHA-256 and name of each."""
-    digests = [(str(file.relative_to(source)) if source != file else "", file) for file in files]
-    if len(digests) == 1 and source == digests[0][1]:
+    if files == (source,):
         return _file_sha256(source)
-    lines = (f"{name}:{_file_sha256(file)}\n" for name, file in sorted(digests))
+    root = source if source.is_dir() else source.parent
+    named = sorted((os.path.relpath(file, root), file) for file in files)
+    lines = (f"{name}:{_file_sha256(file)}\n" for name, file in named)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -1,54 +1,100 @@
-"""Guarded access to the HDF5 file of a shard: nothing is followed out of the file.
+"""The HDF5 file of a shard, whose parts are checked before they are read.
 
-A shard may come from anywhere. Soft and external links, virtual datasets, external storage and
-object types (references, pickles) are refused, and so is storage that was declared and never
-written, which HDF5 would read as zeros.
+:mod:`lawm.data_modules.safe_hdf5` follows nothing out of the file. On top of that a shard has fixed
+names, types and shapes, sizes that fit the file's own size, and a SHA-256 of every dataset.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import EllipsisType, TracebackType
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from lawm.data_modules import shard_format as fmt
+from lawm.data_modules.safe_hdf5 import SafeDataset, SafeHdf5
 from lawm.errors import LawmError
 
 REMAKE = "Write it anew with `lawm data collect` or `lawm data import`."
 OBSERVATION_RANK = {np.dtype(np.float32): 2, np.dtype(np.uint8): 4}  # (N, D) and (N, H, W, C)
 
+BLOCK_BYTES = 16 << 20  # read at a time where a whole array is gone through
+MAX_CHUNK_BYTES = 64 << 20
+MAX_EXPANSION = 1100  # deflate packs at best 1 : 1032, so more than that is no honest data
+
 Shape = tuple[int | EllipsisType, ...]  # `...` stands for any one size
 
 
+class ShardArray:
+    """A dataset of a shard that can be read in parts.
+
+    Args:
+        path: The shard.
+        name: Of the dataset, without the first slash.
+        data: The dataset.
+        checksum: SHA-256 that the file states of it.
+    """
+
+    def __init__(self, path: Path, name: str, data: SafeDataset, checksum: str) -> None:
+        self.path, self.name, self.checksum = path, name, checksum
+        self.shape, self.dtype = data.shape, data.dtype
+        self.file_offset = data.file_offset  # bytes from the start of the file; None if in chunks
+        self._data = data
+
+    @property
+    def step_shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return self.shape[1:]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row, unpacked."""
+        return int(np.prod(self.step_shape)) * self.dtype.itemsize
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all rows, unpacked."""
+        return self.shape[0] * self.row_bytes
+
+    def read(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Rows ``start`` to ``stop``, to the end by default.
+
+        Raises:
+            LawmError: They are damaged.
+        """
+        return self._data.read(start, stop)
+
+    def blocks(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """All rows, some megabytes at a time: the number of the first row, and the rows."""
+        per_block = max(1, BLOCK_BYTES // max(1, self.row_bytes))
+        per_block = -(-per_block // self._data.chunk_rows) * self._data.chunk_rows
+        for start in range(0, self.shape[0], per_block):
+            yield start, self.read(start, min(start + per_block, self.shape[0]))
+
+
 class ShardFile:
-    """An open shard whose parts are checked as they are taken; a context manager.
+    """An open shard; a context manager.
 
     Args:
         path: The HDF5 file.
-        verify: Compare every dataset that is taken with the SHA-256 that the file states of it.
 
     Raises:
         LawmError: The file is missing or cannot be opened as HDF5; every method raises it too.
     """
 
-    def __init__(self, path: Path, *, verify: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.verify = verify
         if not path.exists():
             raise LawmError(
                 f"There is no shard {path}. Check the path, or make one with `lawm data collect`."
             )
         if path.is_dir():
             raise LawmError(f"{path} is a folder; expected the HDF5 file of a shard.")
-        try:
-            self._file = h5py.File(path, "r")
-        except OSError as error:
-            raise LawmError(_why_it_does_not_open(path, error)) from error
+        self._file = SafeHdf5(path, REMAKE)
 
     def __enter__(self) -> ShardFile:
         return self
@@ -59,117 +105,93 @@ class ShardFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
-    def attribute(self, name: str) -> object:
-        """The value of an attribute of the file, which must be there."""
-        if name not in self._file.attrs:
-            raise LawmError(f"{self.path} has no attribute `{name}`. {REMAKE}")
-        try:
-            value: object = self._file.attrs[name]
-        except (OSError, TypeError, ValueError) as error:
-            raise LawmError(f"Attribute `{name}` of {self.path} is unreadable: {error}.") from error
+    def attribute(self, name: str, of: str = "") -> object:
+        """The value of an attribute, which must be there."""
+        value: object = self._file.attribute(name, of)
+        if value is None:
+            place = f"`/{of}` of {self.path}" if of else str(self.path)
+            raise LawmError(f"{place} has no attribute `{name}`. {REMAKE}")
         return value
 
     def observation_keys(self) -> list[str]:
         """The names under /obs, sorted; at least one."""
-        keys = sorted(self._own(fmt.OBS_GROUP, h5py.Group))
+        keys = self._file.names(fmt.OBS_GROUP)
         if not keys:
             raise LawmError(f"{self.path} holds no observations: `/obs` is empty. {REMAKE}")
         return keys
 
     def checksums(self) -> dict[str, str]:
         """The SHA-256 that the file states of each dataset, by the dataset's name."""
-        names = [name for name in ("action", "reward", "physics") if name in self._file]
+        there = self._file.names()
+        names = [name for name in ("action", "reward", "physics") if name in there]
         names += ["terminated", "truncated"]
         names += [f"{fmt.OBS_GROUP}/{key}" for key in self.observation_keys()]
         names += [fmt.OFFSET, fmt.HAS_ACTION, fmt.HAS_REWARD, fmt.SOURCE_ID, fmt.RETURN]
         return {name: self._stated_checksum(name) for name in names}
 
-    def observation(self, key: str, num_rows: int) -> NDArray[Any]:
+    def observation(self, key: str, num_rows: int) -> ShardArray:
         """(N, D) float32 or (N, H, W, C) uint8."""
         name = f"{fmt.OBS_GROUP}/{key}"
-        dataset = self._own(name, h5py.Dataset)
-        if dataset.dtype not in OBSERVATION_RANK:
+        dtype = self._file.dataset(name).dtype
+        if dtype not in OBSERVATION_RANK:
             raise LawmError(
-                f"`/{name}` of {self.path} has type {dataset.dtype}, expected float32 for a state "
+                f"`/{name}` of {self.path} has type {dtype}, expected float32 for a state "
                 f"or uint8 for an image. {REMAKE}"
             )
-        rank = OBSERVATION_RANK[dataset.dtype]
-        return self._checked(name, dataset, dataset.dtype, (num_rows, *([...] * (rank - 1))))
+        return self.array(name, dtype, (num_rows, *([...] * (OBSERVATION_RANK[dtype] - 1))))
 
-    def array(self, name: str, dtype: DTypeLike, shape: Shape) -> NDArray[Any]:
+    def array(self, name: str, dtype: DTypeLike, shape: Shape) -> ShardArray:
         """A dataset that must be there, of this type and shape."""
-        return self._checked(name, self._own(name, h5py.Dataset), np.dtype(dtype), shape)
+        data = self._file.dataset(name)
+        where = f"`/{name}` of {self.path}"
+        if data.dtype != dtype:
+            raise LawmError(f"{where} has type {data.dtype}, expected {np.dtype(dtype)}. {REMAKE}")
+        if not _fits(data.shape, shape):
+            expected = ", ".join("any" if size is ... else str(size) for size in shape)
+            raise LawmError(f"{where} has shape {data.shape}, expected ({expected}). {REMAKE}")
+        array = ShardArray(self.path, name, data, self._stated_checksum(name))
+        if data.chunk_bytes > MAX_CHUNK_BYTES:
+            raise LawmError(
+                f"{where} is stored in chunks of {data.chunk_bytes >> 20} MiB; expected "
+                f"{MAX_CHUNK_BYTES >> 20} MiB at most. {REMAKE}"
+            )
+        if array.num_bytes > MAX_EXPANSION * self.path.stat().st_size:
+            raise LawmError(
+                f"{where} declares {array.num_bytes:,} bytes, which a file of "
+                f"{self.path.stat().st_size:,} bytes cannot hold. {REMAKE}"
+            )
+        return array
 
-    def optional(self, name: str, dtype: DTypeLike, shape: Shape) -> NDArray[Any] | None:
+    def optional(self, name: str, dtype: DTypeLike, shape: Shape) -> ShardArray | None:
         """As :meth:`array`, or None where the file has no such dataset."""
-        return self.array(name, dtype, shape) if name in self._file else None
+        return self.array(name, dtype, shape) if name in self._file.names() else None
 
     def texts(self, name: str, num: int) -> list[str]:
         """A dataset of ``num`` fixed-length UTF-8 texts."""
-        dataset = self._own(name, h5py.Dataset)
-        if dataset.dtype.kind != "S":
+        dtype = self._file.dataset(name).dtype
+        if dtype.kind != "S":
             raise LawmError(
-                f"`/{name}` of {self.path} has type {dataset.dtype}, expected fixed-length text. "
-                f"{REMAKE}"
+                f"`/{name}` of {self.path} has type {dtype}, expected fixed-length text. {REMAKE}"
             )
-        values = self._checked(name, dataset, dataset.dtype, (num,))
         try:
-            return [bytes(value).decode() for value in values]
+            return [bytes(value).decode() for value in self.array(name, dtype, (num,)).read()]
         except UnicodeDecodeError as error:
             raise LawmError(f"`/{name}` of {self.path} is not UTF-8: {error}.") from error
 
-    def _own(self, name: str, kind: type) -> h5py.Group | h5py.Dataset:
-        """The object at a path that is made of plain links inside this file."""
-        node = self._file
-        for part in name.split("/"):
-            link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
-            if link is None:
-                raise LawmError(f"{self.path} has no `/{name}`. {REMAKE}")
-            if not isinstance(link, h5py.HardLink):
-                raise LawmError(
-                    f"`/{name}` of {self.path} is reached by a link ({type(link).__name__}), and "
-                    "links are not followed. Copy the data itself into the file."
-                )
-            node = node[part]
-        if not isinstance(node, kind):
-            raise LawmError(
-                f"`/{name}` of {self.path} is a {type(node).__name__}, expected a {kind.__name__}. "
-                f"{REMAKE}"
-            )
-        return node
-
-    def _checked(
-        self, name: str, dataset: h5py.Dataset, dtype: DTypeLike, shape: Shape
-    ) -> NDArray[Any]:
-        where = f"`/{name}` of {self.path}"
-        if dataset.dtype != dtype:
-            raise LawmError(f"{where} has type {dataset.dtype}, expected {dtype}. {REMAKE}")
-        if not _fits(dataset.shape, shape):
-            expected = ", ".join("any" if size is ... else str(size) for size in shape)
-            raise LawmError(f"{where} has shape {dataset.shape}, expected ({expected}). {REMAKE}")
-        if dataset.is_virtual or dataset.external:
-            raise LawmError(f"{where} keeps its data in other files. Copy it into the shard.")
-        if not _is_fully_stored(dataset):
-            raise LawmError(f"{where} was declared and never fully written. {REMAKE}")
-        try:
-            values: NDArray[Any] = dataset[()]
-        except OSError as error:
-            raise LawmError(f"{where} is unreadable: {error}. {REMAKE}") from error
-        if self.verify:
-            found, stated = checksum(values), self._stated_checksum(name)
-            if found != stated:
-                raise LawmError(
-                    f"{where} is damaged: its SHA-256 is {found[:12]}…, expected {stated[:12]}…. "
-                    "Copy the file again from where it came."
-                )
-        return values
+    def hashes(self, name: str) -> tuple[str, str]:
+        """The SHA-256 that a small dataset has, and the one that is stated of it."""
+        return checksum(self._file.dataset(name).read()), self._stated_checksum(name)
 
     def _stated_checksum(self, name: str) -> str:
-        value = self._own(name, h5py.Dataset).attrs.get("sha256")
-        if not isinstance(value, str):
-            raise LawmError(f"`/{name}` of {self.path} has no attribute `sha256`. {REMAKE}")
+        value = self.attribute("sha256", name)
+        if not isinstance(value, str) or not value.isascii():
+            raise LawmError(f"`/{name}` of {self.path} has no text as attribute `sha256`. {REMAKE}")
         return value
 
 
@@ -178,33 +200,10 @@ def checksum(values: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
 
 
-def _fits(found: tuple[int, ...] | None, expected: Shape) -> bool:
-    if found is None or len(found) != len(expected):
+def _fits(found: tuple[int, ...], expected: Shape) -> bool:
+    if len(found) != len(expected):
         return False
     return all(want is ... or have == want for have, want in zip(found, expected, strict=True))
 
 
-def _is_fully_stored(dataset: h5py.Dataset) -> bool:
-    if dataset.chunks is None:
-        return bool(dataset.id.get_storage_size() == dataset.nbytes)
-    sizes = zip(dataset.shape, dataset.chunks, strict=True)
-    return bool(
-        dataset.id.get_num_chunks() == np.prod([-(-size // chunk) for size, chunk in sizes])
-    )
-
-
-def _why_it_does_not_open(path: Path, error: OSError) -> str:
-    text = str(error)
-    if isinstance(error, PermissionError):
-        return f"{path} may not be read: permission denied."
-    if "truncated file" in text:
-        size = path.stat().st_size
-        return f"{path} is truncated: it ends after {size} bytes. Copy it again from its source."
-    if "file signature not found" in text:
-        return f"{path} is not an HDF5 file. Import another format with `lawm data import`."
-    if "already open for write" in text or "unable to lock file" in text:
-        return f"{path} is being written by another program, or its writer was killed. {REMAKE}"
-    return f"{path} cannot be opened as HDF5: {text}."
-
-
-__all__ = ["REMAKE", "ShardFile", "checksum"]
+__all__ = ["REMAKE", "ShardArray", "ShardFile", "checksum"]

@@ -18,7 +18,8 @@ AT obs_t and the reward of that transition; its last row holds obs_T and NaN for
 ``/action`` and ``/reward`` may be missing where no episode has them. Every dataset carries the
 SHA-256 of its bytes as the attribute ``sha256``. The attributes of the file are the fields of
 :class:`ShardMeta`, the convention ``action_convention = "taken_at"`` and ``complete``, which is
-written last.
+written last. Texts in attributes are of fixed length: those of variable length lie in a heap that,
+damaged, can stop the HDF5 library for ever, and are read in a process of their own first.
 
 What is absent is NaN and never zero: a reader that forgets a mask then fails loudly.
 """
@@ -90,11 +91,26 @@ class EpisodeIndex:
         """(E,) transitions of each episode."""
         return np.diff(self.offset) - 1
 
-    def transition_mask(self, of_episodes: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(N,) true at the transitions (all rows but the last) of the episodes set in (E,)."""
-        mask = np.repeat(of_episodes, np.diff(self.offset))
-        mask[self.offset[1:] - 1] = False
-        return mask
+    def transition_mask(
+        self, of_episodes: NDArray[np.bool_], start: int = 0, stop: int | None = None
+    ) -> NDArray[np.bool_]:
+        """True at the transitions (all rows but the last) of the episodes set in (E,).
+
+        Args:
+            of_episodes: (E,).
+            start: The first row that is asked for.
+            stop: The row behind the last one; None is N.
+
+        Returns:
+            (stop - start,).
+        """
+        stop = self.num_rows if stop is None else stop
+        first = int(np.searchsorted(self.offset, start, side="right")) - 1
+        last = int(np.searchsorted(self.offset, stop, side="left"))  # behind the last episode
+        edges = self.offset[first : last + 1]
+        mask = np.repeat(of_episodes[first:last], np.diff(edges))
+        mask[edges[1:] - edges[0] - 1] = False
+        return mask[start - edges[0] : stop - edges[0]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +126,11 @@ class Shard:
     truncated: NDArray[np.bool_]  # (N,)
     episodes: EpisodeIndex
     physics: NDArray[np.float64] | None = None  # (N, P)
+
+
+def fixed_text(text: str) -> np.bytes_:
+    """A text as an attribute of fixed length; h5py makes others of variable length."""
+    return np.bytes_(text.encode())
 
 
 def combined_checksum(dataset_checksums: Mapping[str, str]) -> str:
@@ -132,4 +153,5 @@ __all__ = [
     "Shard",
     "ShardMeta",
     "combined_checksum",
+    "fixed_text",
 ]

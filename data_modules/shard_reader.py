@@ -3,16 +3,90 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from lawm.data_modules import shard_format as fmt
-from lawm.data_modules.shard_checks import check_arrays, check_episodes
-from lawm.data_modules.shard_file import REMAKE, ShardFile
+from lawm.data_modules.shard_checks import check_content, check_episodes, refuse_damage
+from lawm.data_modules.shard_file import REMAKE, ShardArray, ShardFile
 from lawm.data_modules.shard_format import EpisodeIndex, Shard, ShardMeta, combined_checksum
 from lawm.errors import LawmError
+
+
+@dataclass(frozen=True, eq=False)
+class OpenShard:
+    """A shard whose arrays along time stay in the file; a context manager that closes it."""
+
+    path: Path
+    meta: ShardMeta
+    episodes: EpisodeIndex
+    arrays: dict[str, ShardArray]  # "obs/<key>", "action", "reward", ...: those of N rows
+    file: ShardFile
+
+    @property
+    def obs(self) -> dict[str, ShardArray]:
+        """The observations, sorted by key."""
+        start = f"{fmt.OBS_GROUP}/"
+        return {
+            name.removeprefix(start): array
+            for name, array in self.arrays.items()
+            if name.startswith(start)
+        }
+
+    def __enter__(self) -> OpenShard:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.file.close()
+
+    def check(self, *, hashes: bool) -> None:
+        """Go through all arrays, some megabytes at a time.
+
+        Args:
+            hashes: Also compare every dataset with its SHA-256 (about 1 s per GB).
+
+        Raises:
+            LawmError: The content contradicts the format, or is damaged.
+        """
+        check_content(self.path, self.episodes, self.arrays, hashes=hashes)
+        if hashes:
+            for name in (fmt.OFFSET, fmt.HAS_ACTION, fmt.HAS_REWARD, fmt.SOURCE_ID, fmt.RETURN):
+                refuse_damage(self.path, name, *self.file.hashes(name))
+
+
+def open_shard(path: Path | str) -> OpenShard:
+    """Open a shard, and read what it says of itself and of its episodes.
+
+    Raises:
+        LawmError: The file is missing, is not a complete shard of this version, or its parts do not
+            fit together; the message names the file and the key.
+    """
+    file = ShardFile(Path(path))
+    try:
+        meta, episodes = _read_meta(file), _read_episodes(file)
+        rows = episodes.num_rows
+        arrays: dict[str, ShardArray | None] = {
+            f"{fmt.OBS_GROUP}/{key}": file.observation(key, rows) for key in file.observation_keys()
+        }
+        arrays["action"] = file.optional("action", np.float32, (rows, meta.action_dim))
+        arrays["reward"] = file.optional("reward", np.float32, (rows,))
+        arrays["terminated"] = file.array("terminated", np.bool_, (rows,))
+        arrays["truncated"] = file.array("truncated", np.bool_, (rows,))
+        arrays["physics"] = file.optional("physics", np.float64, (rows, ...))
+        present = {name: array for name, array in arrays.items() if array is not None}
+    except BaseException:
+        file.close()
+        raise
+    return OpenShard(Path(path), meta, episodes, present, file)
 
 
 def read_shard(path: Path | str, *, verify: bool = False) -> Shard:
@@ -23,33 +97,29 @@ def read_shard(path: Path | str, *, verify: bool = False) -> Shard:
         verify: Also compare every dataset with its SHA-256 (about 1 s per GB).
 
     Raises:
-        LawmError: The file is missing, is not a complete shard of this version, or its content
-            contradicts the format; the message names the file and the key.
+        LawmError: As :func:`open_shard`, or its content contradicts the format.
     """
-    path = Path(path)
-    with ShardFile(path, verify=verify) as file:
-        meta, episodes = _read_meta(file), _read_episodes(file)
-        rows = episodes.num_rows
-        shard = Shard(
-            path=path,
-            meta=meta,
-            obs={key: file.observation(key, rows) for key in file.observation_keys()},
-            action=file.optional("action", np.float32, (rows, meta.action_dim)),
-            reward=file.optional("reward", np.float32, (rows,)),
-            terminated=file.array("terminated", np.bool_, (rows,)),
-            truncated=file.array("truncated", np.bool_, (rows,)),
-            episodes=episodes,
-            physics=file.optional("physics", np.float64, (rows, ...)),
+    with open_shard(path) as shard:
+        shard.check(hashes=verify)
+        arrays = {name: array.read() for name, array in shard.arrays.items()}
+        return Shard(
+            path=shard.path,
+            meta=shard.meta,
+            obs={key: arrays[f"{fmt.OBS_GROUP}/{key}"] for key in shard.obs},
+            action=arrays.get("action"),
+            reward=arrays.get("reward"),
+            terminated=arrays["terminated"],
+            truncated=arrays["truncated"],
+            episodes=shard.episodes,
+            physics=arrays.get("physics"),
         )
-    check_arrays(shard)
-    return shard
 
 
 def read_shard_header(path: Path | str) -> tuple[ShardMeta, EpisodeIndex]:
     """Read what a shard says of itself and of its episodes, without the arrays along time.
 
     Raises:
-        LawmError: As :func:`read_shard`, for the part that is read.
+        LawmError: As :func:`open_shard`, for the part that is read.
     """
     with ShardFile(Path(path)) as file:
         return _read_meta(file), _read_episodes(file)
@@ -100,14 +170,14 @@ def _read_provenance(file: ShardFile) -> dict[str, Any]:
 
 
 def _read_episodes(file: ShardFile) -> EpisodeIndex:
-    offset = file.array(fmt.OFFSET, np.int64, (...,))
+    offset = file.array(fmt.OFFSET, np.int64, (...,)).read()
     num = len(offset) - 1
     episodes = EpisodeIndex(
         offset=offset,
-        has_action=file.array(fmt.HAS_ACTION, np.bool_, (num,)),
-        has_reward=file.array(fmt.HAS_REWARD, np.bool_, (num,)),
+        has_action=file.array(fmt.HAS_ACTION, np.bool_, (num,)).read(),
+        has_reward=file.array(fmt.HAS_REWARD, np.bool_, (num,)).read(),
         source_id=file.texts(fmt.SOURCE_ID, num),
-        episode_return=file.array(fmt.RETURN, np.float64, (num,)),
+        episode_return=file.array(fmt.RETURN, np.float64, (num,)).read(),
     )
     check_episodes(file.path, episodes)
     return episodes
@@ -123,4 +193,12 @@ def _bad_attribute(file: ShardFile, name: str, found: object, expected: str) -> 
     return LawmError(f"{file.path} has {name} {found!r}, expected {expected}. {REMAKE}")
 
 
-__all__ = ["EpisodeIndex", "Shard", "ShardMeta", "read_shard", "read_shard_header"]
+__all__ = [
+    "EpisodeIndex",
+    "OpenShard",
+    "Shard",
+    "ShardMeta",
+    "open_shard",
+    "read_shard",
+    "read_shard_header",
+]

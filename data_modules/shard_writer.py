@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,19 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from lawm.data_modules import shard_format as fmt
 from lawm.data_modules.episode import Episode, check_same_layout, checked_episode
-from lawm.data_modules.shard_file import checksum
+from lawm.data_modules.index_writer import IndexWriter
+from lawm.data_modules.streamed_arrays import ChunkedImages, SpooledArray
 from lawm.errors import LawmError
-
-IMAGE_CHUNK = 10  # frames: a window of 32 touches four or five chunks
-FLAG_CHUNK = 65_536  # rows of flags, which gzip shrinks to almost nothing
 
 
 class ShardWriter:
-    """Gathers episodes in memory and writes them as one file on leaving the context.
+    """Takes episode after episode and is one file on leaving the context.
 
     The file is written under a temporary name in the same folder, flushed to the disk and then
     renamed, so that a killed write leaves no half shard. Leaving the context by an exception
-    writes nothing. Contiguous arrays must know their length first, hence the gathering.
+    writes nothing. Memory does not grow with the data; while it is written, a shard takes up to
+    twice its space on the disk.
 
     Args:
         path: The file to write; its folder is made where missing.
@@ -60,7 +60,12 @@ class ShardWriter:
         self.path = Path(path)
         self.provenance: dict[str, Any] = dict(provenance or {})
         self._overwrite = overwrite
-        self._episodes: list[Episode] = []
+        self._temporary = self.path.with_name(f"{self.path.name}.tmp-{os.getpid()}")
+        self._file: h5py.File | None = None
+        self._arrays: dict[str, SpooledArray] = {}
+        self._images: dict[str, ChunkedImages] = {}
+        self._first: Episode | None = None
+        self._index = IndexWriter()
         low, high = np.asarray(action_low, np.float64), np.asarray(action_high, np.float64)
         if low.ndim != 1 or low.shape != high.shape or not _are_bounds(low, high):
             raise LawmError(
@@ -69,20 +74,20 @@ class ShardWriter:
             )
         self._action_dim = len(low)
         self._attributes: dict[str, Any] = {
-            "format": fmt.FORMAT,
+            "format": fmt.fixed_text(fmt.FORMAT),
             "version": fmt.VERSION,
-            "env_id": env_id,
+            "env_id": fmt.fixed_text(env_id),
             "action_repeat": int(action_repeat),
             "control_timestep": float(control_timestep),
             "action_low": low,
             "action_high": high,
-            "action_convention": fmt.ACTION_CONVENTION,
+            "action_convention": fmt.fixed_text(fmt.ACTION_CONVENTION),
         }
 
     @property
     def num_episodes(self) -> int:
         """Episodes added so far."""
-        return len(self._episodes)
+        return len(self._index.num_rows)
 
     def __enter__(self) -> ShardWriter:
         """Find out now, before an hour of collecting, that the target cannot be written."""
@@ -102,8 +107,11 @@ class ShardWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self._commit()
+        try:
+            if kind is None:
+                self._commit()
+        finally:
+            self._clear()
 
     def add_episode(
         self,
@@ -116,7 +124,7 @@ class ShardWriter:
         source_id: str,
         physics: ArrayLike | None = None,
     ) -> None:
-        """Add an episode of T transitions; the arrays are copied.
+        """Add an episode of T transitions; the arrays are not needed afterwards.
 
         Args:
             obs: By key, (T + 1, D) floats or (T + 1, H, W, C) uint8; the same keys every time.
@@ -143,9 +151,47 @@ class ShardWriter:
             source_id=source_id,
             physics=physics,
         )
-        if self._episodes:
-            check_same_layout(where, self._episodes[0], episode)
-        self._episodes.append(episode)
+        if self._first is None:
+            self._first = _without_rows(episode)
+        check_same_layout(where, self._first, episode)
+        try:
+            self._append(episode)
+        except OSError as error:
+            raise LawmError(f"{self.path} could not be written: {error}.") from error
+
+    def _append(self, episode: Episode) -> None:
+        for key, rows in episode.obs.items():
+            name = f"{fmt.OBS_GROUP}/{key}"
+            if rows.dtype != np.uint8:
+                self._spool(name, rows.dtype, rows.shape[1:]).append(rows)
+                continue
+            if name not in self._images:
+                self._images[name] = ChunkedImages(self._open(), name, rows.shape[1:])
+            self._images[name].append(rows)
+        steps = {
+            "action": (episode.action, (self._action_dim,)),
+            "reward": (episode.reward, ()),
+        }
+        for name, (values, shape) in steps.items():
+            spool = self._spool(name, np.dtype(np.float32), shape)
+            if values is not None:
+                spool.append(values)
+            spool.append_nan(1 if values is not None else episode.num_rows)
+        if episode.physics is not None:
+            spool = self._spool("physics", episode.physics.dtype, episode.physics.shape[1:])
+            spool.append(episode.physics)
+        self._index.add(episode)
+
+    def _spool(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> SpooledArray:
+        if name not in self._arrays:
+            self._arrays[name] = SpooledArray(self.path.parent, dtype, shape)
+        return self._arrays[name]
+
+    def _open(self) -> h5py.File:
+        """The file under its temporary name."""
+        if self._file is None:
+            self._file = h5py.File(self._temporary, "w")
+        return self._file
 
     def _refuse_existing(self) -> None:
         if self.path.exists() and not self._overwrite:
@@ -155,82 +201,54 @@ class ShardWriter:
             )
 
     def _commit(self) -> None:
-        if not self._episodes:
+        if not self.num_episodes:
             raise LawmError(f"{self.path} was not written: there is no whole episode to write.")
-        temporary = self.path.with_name(f"{self.path.name}.tmp-{os.getpid()}")
         try:
-            with h5py.File(temporary, "w") as file:
-                _write_time_arrays(file, self._episodes, self._action_dim)
-                _write_index(file, self._episodes)
-                file.attrs.update(self._attributes)
-                file.attrs["provenance"] = json.dumps(self.provenance)
-                file.attrs["complete"] = True
-            _flush_to_disk(temporary)
+            file = self._open()
+            self._write_time_arrays(file)
+            self._index.write(file)
+            file.attrs.update(self._attributes)
+            file.attrs["provenance"] = fmt.fixed_text(json.dumps(self.provenance))
+            file.attrs["complete"] = True
+            file.close()
+            _flush_to_disk(self._temporary)
             self._refuse_existing()
-            temporary.replace(self.path)
+            self._temporary.replace(self.path)
             _flush_to_disk(self.path.parent)
         except OSError as error:
             raise LawmError(f"{self.path} could not be written: {error}.") from error
-        finally:
-            temporary.unlink(missing_ok=True)
+
+    def _clear(self) -> None:
+        """Leave nothing behind but the shard."""
+        for array in self._arrays.values():
+            array.close()
+        if self._file is not None:
+            self._file.close()
+            self._temporary.unlink(missing_ok=True)
+
+    def _write_time_arrays(self, file: h5py.File) -> None:
+        """The arrays of N rows; those that no episode has are left out."""
+        for images in self._images.values():
+            images.finish()
+        absent = {
+            "action": not any(self._index.has_action),
+            "reward": not any(self._index.has_reward),
+        }
+        for name, array in self._arrays.items():
+            if not absent.get(name, False):
+                array.write(file, name)
 
 
-def _write_time_arrays(file: h5py.File, episodes: list[Episode], action_dim: int) -> None:
-    """The arrays of N rows; those that no episode has are left out."""
-    for key in episodes[0].obs:
-        rows = np.concatenate([episode.obs[key] for episode in episodes])
-        _write(file, f"{fmt.OBS_GROUP}/{key}", rows)
-    if any(episode.action is not None for episode in episodes):
-        parts = (episode.action for episode in episodes)
-        _write(file, "action", _with_nan(parts, episodes, (action_dim,)))
-    if any(episode.reward is not None for episode in episodes):
-        parts = (episode.reward for episode in episodes)
-        _write(file, "reward", _with_nan(parts, episodes, ()))
-    physics = [episode.physics for episode in episodes if episode.physics is not None]
-    if physics:
-        _write(file, "physics", np.concatenate(physics))
-    ends = np.cumsum([episode.num_rows for episode in episodes])
-    for name in ("terminated", "truncated"):
-        flags = np.zeros(ends[-1], np.bool_)
-        flags[ends - 2] = [getattr(episode, name) for episode in episodes]
-        _write(file, name, flags)
-
-
-def _write_index(file: h5py.File, episodes: list[Episode]) -> None:
-    """The arrays of E rows."""
-    num_rows = [episode.num_rows for episode in episodes]
-    _write(file, fmt.OFFSET, np.cumsum([0, *num_rows], dtype=np.int64))
-    _write(file, fmt.HAS_ACTION, np.array([e.action is not None for e in episodes]))
-    _write(file, fmt.HAS_REWARD, np.array([e.reward is not None for e in episodes]))
-    _write(file, fmt.RETURN, np.array([e.episode_return for e in episodes]))
-    texts = [episode.source_id.encode() for episode in episodes]
-    kind = h5py.string_dtype("utf-8", length=max(1, *map(len, texts)))
-    _write(file, fmt.SOURCE_ID, np.array(texts, dtype=kind))
-
-
-def _with_nan(
-    parts: Iterable[NDArray[np.float32] | None], episodes: list[Episode], shape: tuple[int, ...]
-) -> NDArray[np.float32]:
-    """(N, *shape) with NaN in the last row of every episode and where an episode has none."""
-    rows = np.full((sum(e.num_rows for e in episodes), *shape), np.nan, np.float32)
-    start = 0
-    for part, episode in zip(parts, episodes, strict=True):
-        if part is not None:
-            rows[start : start + len(part)] = part
-        start += episode.num_rows
-    return rows
-
-
-def _write(file: h5py.File, name: str, values: NDArray[Any]) -> None:
-    """A dataset with its checksum: images and flags in compressed chunks, the rest contiguous."""
-    options: dict[str, Any] = {}
-    if values.dtype == np.uint8:
-        chunks = (min(len(values), IMAGE_CHUNK), *values.shape[1:])
-        options = {"chunks": chunks, "compression": "gzip", "compression_opts": 1}
-    elif values.dtype == np.bool_:
-        options = {"chunks": (min(len(values), FLAG_CHUNK),), "compression": "gzip"}
-    dataset = file.create_dataset(name, data=values, **options)
-    dataset.attrs["sha256"] = checksum(values)
+def _without_rows(episode: Episode) -> Episode:
+    """What later episodes are compared with, without the memory of the first."""
+    physics = None if episode.physics is None else episode.physics[:0].copy()
+    return replace(
+        episode,
+        obs={key: rows[:0].copy() for key, rows in episode.obs.items()},
+        action=None,
+        reward=None,
+        physics=physics,
+    )
 
 
 def _are_bounds(low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:

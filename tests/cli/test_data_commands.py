@@ -67,7 +67,7 @@ def test_import_and_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     source, path, plot = tmp_path / "a.npz", tmp_path / "a.h5", tmp_path / "a.png"
     np.savez(source, obs=np.ones((2, 4, 5)), act=np.full((2, 3, 1), 2.0), rew=np.ones((2, 3)))
     assert run_data(parse("import", str(source), str(path), "--action-bounds", "-2", "2")) == 0
-    assert "2 episodes, 6 transitions from" in capsys.readouterr().out
+    assert "2, 6 transitions; lengths min 3" in capsys.readouterr().out
     assert run_data(parse("info", str(path), "--plot", str(plot))) == 0
     assert "float32 (5,)" in capsys.readouterr().out
     assert plot.exists()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from shard_factory import write_shard
 
+from lawm.data_modules.shard_format import fixed_text
 from lawm.data_modules.shard_reader import read_shard, read_shard_header
 from lawm.errors import LawmError
 
@@ -19,7 +20,7 @@ Damage = Callable[[h5py.File], None]
 
 def set_attribute(name: str, value: object) -> Damage:
     def damage(file: h5py.File) -> None:
-        file.attrs[name] = value
+        file.attrs[name] = fixed_text(value) if isinstance(value, str) else value
 
     return damage
 
@@ -89,7 +90,10 @@ def external_storage(file: h5py.File) -> None:
 def objects(file: h5py.File) -> None:
     rows = file["obs/state"].shape[0]
     del file["obs/state"]
-    file.create_dataset("obs/state", (rows, 3), dtype=h5py.vlen_dtype(np.float32))
+    cells = np.empty((rows, 3), object)
+    for place in np.ndindex(cells.shape):
+        cells[place] = np.zeros(2, np.float32)
+    file.create_dataset("obs/state", data=cells, dtype=h5py.vlen_dtype(np.float32))
     file["obs/state"].attrs["sha256"] = "0"
 
 
@@ -180,8 +184,14 @@ FAULTS: dict[str, tuple[Damage, str]] = {
         replace("episode/has_action", lambda values: values[:-1]),
         r"`/episode/has_action` of .* has shape \(2,\), expected \(3\)",
     ),
-    "never written": (never_written, "`/obs/state` of .* was declared and never fully written"),
-    "never allocated": (never_allocated, "`/obs/state` of .* was declared and never fully written"),
+    "never written": (
+        never_written,
+        "`/obs/state` of .* was declared with shape .* and never fully written",
+    ),
+    "never allocated": (
+        never_allocated,
+        "`/obs/state` of .* was declared with shape .* and never fully written",
+    ),
     "no checksum": (no_checksum, "`/reward` of .* has no attribute `sha256`"),
     "no episodes": (no_episodes, "holds no episodes"),
     "offset start": (put("episode/offset", 0, 1), "`/episode/offset` of .* must start at 0"),

@@ -86,6 +86,46 @@ def test_what_no_episode_has_is_left_out(tmp_path: Path) -> None:
     assert np.isnan(shard.episodes.episode_return).all()
 
 
+def test_images_of_any_length_come_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.integers(0, 256, size=(n, 4, 5, 3)).astype(np.uint8) for n in (2, 25, 10, 3, 9)]
+    with writer(tmp_path / "x.h5") as target:
+        for part in parts:
+            add(target, len(part) - 1, obs={"camera": part})
+    shard = read_shard(tmp_path / "x.h5", verify=True)
+    np.testing.assert_array_equal(shard.obs["camera"], np.concatenate(parts))
+
+
+def test_a_refused_episode_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    with writer(tmp_path / "x.h5") as target:
+        add(target)
+        with pytest.raises(LawmError, match="NaN"):
+            add(target, reward=np.full(3, np.nan))
+        add(target, reward=np.full(3, 2.0))
+    shard = read_shard(tmp_path / "x.h5", verify=True)
+    assert shard.episodes.episode_return.tolist() == [3.0, 6.0]
+
+
+def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
+    code = f"""
+import resource
+import numpy as np
+from lawm.data_modules.shard_writer import ShardWriter
+state, image = np.ones((1001, 64)), np.zeros((1001, 16, 16, 3), np.uint8)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with ShardWriter({str(tmp_path / "x.h5")!r}, action_low=[-1.0] * 64, action_high=[1.0] * 64) as w:
+    for episode in range(160):
+        w.add_episode({{"state": state, "image": image}}, state[1:] / 2, np.ones(1000),
+                      terminated=False, truncated=True, source_id=str(episode))
+        if episode == 40:
+            before = peak()
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    size_of_data = 120 * 1001 * (64 + 64 + 192) * 4 / 1024
+    assert float(done.stdout) < 0.2 * size_of_data
+
+
 def test_states_lie_contiguous_and_the_rest_in_chunks(tmp_path: Path) -> None:
     path = write_shard(tmp_path / "image.h5", lengths=[30, 30], image=True)
     with h5py.File(path) as file:
@@ -154,7 +194,7 @@ import os, signal
 import numpy as np
 from lawm.data_modules import shard_writer
 def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
-shard_writer._write_index = kill
+shard_writer.IndexWriter.write = kill
 with shard_writer.ShardWriter({str(path)!r}, action_low=[-1.0], action_high=[1.0]) as writer:
     writer.add_episode({{"state": np.ones((3, 2))}}, np.zeros((2, 1)), np.ones(2),
                        terminated=False, truncated=True, source_id="")

@@ -9,6 +9,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lawm.cli.import_command import add_import_parser, run_import_command
+
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -30,7 +32,7 @@ def add_data_parser(subparsers: Subparsers) -> None:
     )
     commands = data.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
     _add_collect(commands)
-    _add_import(commands)
+    add_import_parser(commands)
     _add_info(commands)
 
 
@@ -40,7 +42,7 @@ def run_data(args: argparse.Namespace) -> int:
     Raises:
         LawmError: The user's mistake, in sentences.
     """
-    run = {"collect": _run_collect, "import": _run_import, "info": _run_info}
+    run = {"collect": _run_collect, "import": run_import_command, "info": _run_info}
     return run[args.data_command](args)
 
 
@@ -84,29 +86,6 @@ def _add_collect(commands: Subparsers) -> None:
     add("--overwrite", action="store_true", help="replace an existing shard")
 
 
-def _add_import(commands: Subparsers) -> None:
-    parser = commands.add_parser(
-        "import",
-        allow_abbrev=False,
-        help="make a shard from a numpy archive",
-        description="Make a shard from a numpy archive: obs (E, T + 1, D), act (E, T, A) taken AT "
-        "obs[:, t], rew (E, T); act and rew may be missing.",
-    )
-    add = parser.add_argument
-    add("source", type=Path, metavar="SRC.npz", help="the archive")
-    add("path", type=Path, metavar="DST.h5", help="the shard to write")
-    add("--env", default="", metavar="ID", help="where it is from; gives timestep and bounds")
-    add("--action-repeat", type=int, default=1, help="control steps per action (%(default)s)")
-    add(
-        "--action-bounds",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="of every action dimension (the environment's, or -1 and 1 without --env)",
-    )
-    add("--overwrite", action="store_true", help="replace an existing shard")
-
-
 def _add_info(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "info",
@@ -129,25 +108,6 @@ def _run_collect(args: argparse.Namespace) -> int:
         f"{summarise_returns(report.returns)}"
     )
     return 130 if report.interrupted else 0
-
-
-def _run_import(args: argparse.Namespace) -> int:
-    from lawm.data_modules.import_numpy import import_numpy
-
-    report = import_numpy(
-        args.source,
-        args.path,
-        env_id=args.env,
-        action_repeat=args.action_repeat,
-        action_bounds=tuple(args.action_bounds) if args.action_bounds else None,
-        overwrite=args.overwrite,
-    )
-    print(
-        f"{report.path}: {report.num_episodes} episodes, {report.num_transitions} transitions from "
-        f"{report.source}; {report.num_with_action} episodes with actions, "
-        f"{report.num_with_reward} with rewards"
-    )
-    return 0
 
 
 def _run_info(args: argparse.Namespace) -> int:

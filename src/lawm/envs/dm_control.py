@@ -121,6 +121,19 @@ class DMControlEnvironment:
         """Positions, velocities and activations, (P,) float64."""
         return np.asarray(self._env.physics.get_state(), dtype=np.float64)
 
+    def reward_at(self, state: np.ndarray, action: np.ndarray) -> float:
+        """The task's reward on arriving at a simulator state, for one control step.
+
+        Args:
+            state: (P,) as :meth:`physics_state` gives it.
+            action: (A,) that led there.
+        """
+        physics = self._env.physics
+        with physics.reset_context():
+            physics.set_state(state)
+        physics.set_control(np.clip(action, self.action_low, self.action_high))
+        return float(self._env.task.get_reward(physics))
+
     def render(self, height: int, width: int, camera: int = 0) -> np.ndarray:
         """A picture, (height, width, 3) uint8; all pictures of one environment have one size.
 

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lawm.data_modules.import_numpy import import_numpy
+from lawm.data_modules.importers.import_options import ImportOptions
+from lawm.data_modules.importers.import_report import ImportReport
+from lawm.data_modules.importers.run_import import run_import
 from lawm.data_modules.shard_reader import read_shard
 from lawm.errors import LawmError
 
@@ -29,12 +31,17 @@ def archive(folder: Path, **changes: Any) -> Path:
     return path
 
 
+def import_numpy(source: Path, path: Path, **options: Any) -> ImportReport:
+    return run_import(source, path, ImportOptions(**options))
+
+
 def test_every_number_comes_back(tmp_path: Path) -> None:
     report = import_numpy(
         archive(tmp_path), tmp_path / "x.h5", env_id="dm_control/cheetah-run", action_repeat=2
     )
-    assert (report.num_episodes, report.num_transitions) == (E, E * T)
-    assert (report.num_with_action, report.num_with_reward) == (E, E)
+    counts = report.counts
+    assert counts is not None and counts.lengths == [T] * E
+    assert (counts.with_actions, counts.with_rewards) == (E, E)
     shard, expected = read_shard(tmp_path / "x.h5", verify=True), arrays()
     assert shard.action is not None and shard.reward is not None
     np.testing.assert_array_equal(shard.obs["state"].reshape(E, T + 1, D), expected["obs"])
@@ -73,7 +80,8 @@ def test_without_an_environment(tmp_path: Path) -> None:
 def test_observations_alone(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     report = import_numpy(archive(tmp_path, act=None, rew=None), path)
-    assert (report.num_with_action, report.num_with_reward) == (0, 0)
+    assert report.counts is not None
+    assert (report.counts.with_actions, report.counts.with_rewards) == (0, 0)
     shard = read_shard(path)
     assert shard.action is None
     assert shard.reward is None
@@ -89,14 +97,25 @@ def test_episodes_of_nan_are_imported_without(tmp_path: Path) -> None:
 
 
 FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "no obs": ({"obs": None}, {}, r"holds the arrays \['act', 'rew'\]; expected `obs`"),
+    "no obs": ({"obs": None}, {"format": "numpy"}, r"the arrays \['act', 'rew'\]; expected `obs`"),
+    "undetected": ({"obs": None}, {}, r"(?s)of no format .* numpy: has no obs, but act, rew"),
     "flat obs": ({"obs": np.ones((E, T + 1))}, {}, r"`obs` of .* shape \(3, 7\); expected numb"),
     "text": ({"rew": np.full((E, T), "a")}, {}, "`rew` of .* has type <U1"),
-    "objects": ({"rew": np.full((E, T), None)}, {}, "cannot be read as a numpy archive: Object"),
-    "as many actions": (
+    "objects": ({"rew": np.full((E, T), None)}, {}, "`rew` of .* holds pickled Python objects"),
+    "too many actions": (
+        {"act": np.zeros((E, T + 2, A))},
+        {},
+        r"`act` of .* has shape \(3, 8, 6\) beside `obs` .*; expected 3 episodes of 6 steps, one",
+    ),
+    "unknown convention": (
         {"act": np.zeros((E, T + 1, A))},
         {},
-        r"`act` of .* has shape \(3, 7, 6\) beside `obs` .*; expected 3 episodes of 6 steps, one",
+        r"neither its format nor its numbers say .* zero or NaN in 3 of 3 .*--action-convention",
+    ),
+    "whole numbers": (
+        {"act": np.zeros((E, T, A), np.int64)},
+        {},
+        "actions of .* have type int64; expected floats, .* --action-free",
     ),
     "other episodes": ({"rew": np.zeros((E - 1, T))}, {}, r"`rew` of .* has shape \(2, 6\)"),
     "partly NaN": (
@@ -107,21 +126,24 @@ FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "out of bounds": (
         {"act": np.full((E, T, A), 1.5)},
         {},
-        "`act` of .* reaches from 1.5 to 1.5, beyond the bounds -1 to 1. Give .*--action-bounds",
+        r"actions of source/0 in .* reach from 1.5 to 1.5, beyond the bounds -1 to 1 \(assumed",
     ),
     "other environment": (
         {},
         {"env_id": "dm_control/walker-walk"},
-        "`obs` of .* has 17 dimensions, but dm_control/walker-walk has .*24",
+        r"has the observations .*\(17,\).*, but dm_control/walker-walk has .*\(24,\)",
     ),
     "other actions": (
         {"act": np.zeros((E, T, 2))},
         {"env_id": "dm_control/cheetah-run"},
-        "`act` of .* has 2 dimensions, but dm_control/cheetah-run has 6",
+        "actions of .* have 2 dimensions, but those of dm_control/cheetah-run have 6",
     ),
     "unknown environment": ({}, {"env_id": "dm_control/cheetah"}, "dm_control/cheetah-run"),
     "repeat": ({}, {"action_repeat": 0}, "--action-repeat is 0; expected at least 1"),
-    "bounds": ({}, {"action_bounds": (1.0, -1.0)}, "beyond the bounds 1 to -1"),
+    "bounds": ({}, {"action_bounds": (1.0, -1.0)}, "action bounds for .* each low below its high"),
+    "format": ({}, {"format": "nmpy"}, r"--format is 'nmpy'; .* Did you mean 'numpy'\?"),
+    "filter": ({}, {"filter": "train"}, "--filter is not for the format numpy"),
+    "keys": ({}, {"keys": ("pos",)}, "--keys asks for pos, which .*; its observation keys are obs"),
 }
 
 
@@ -134,7 +156,7 @@ def test_a_fault_is_a_sentence_and_nothing_is_written(tmp_path: Path, case: str)
 
 
 def test_a_missing_archive(tmp_path: Path) -> None:
-    with pytest.raises(LawmError, match=r"There is no file .*gone\.npz"):
+    with pytest.raises(LawmError, match=r"There is no file or folder .*gone\.npz"):
         import_numpy(tmp_path / "gone.npz", tmp_path / "x.h5")
 
 
@@ -142,7 +164,7 @@ def test_a_truncated_archive(tmp_path: Path) -> None:
     source = archive(tmp_path)
     source.write_bytes(source.read_bytes()[:-100])
     with pytest.raises(LawmError, match=r"is not a numpy archive .* or it is truncated"):
-        import_numpy(source, tmp_path / "x.h5")
+        import_numpy(source, tmp_path / "x.h5", format="numpy")
 
 
 def test_an_existing_shard_is_kept(tmp_path: Path) -> None:

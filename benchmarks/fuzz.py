@@ -1,0 +1,178 @@
+"""Read mutated files and folders, and see what is not answered by a sentence.
+
+    python -m lawm.benchmarks.fuzz --inputs 100000 --keep runs/fuzz
+
+Every target of :data:`MODULES` is read in a process of its own, since a broken HDF5 file may take
+the library and the process down: a crash and a hang are findings like an exception that is no
+``LawmError``, a warning, memory that blows up, and a pickle that is loaded. Input number i is a
+pure function of the seed and i, so that a finding is made again by its number.
+
+A reader joins by a module with ``TARGETS``, a tuple of :class:`FuzzTarget`, and a line below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lawm.benchmarks.fuzz_target import FuzzTarget
+from lawm.benchmarks.fuzz_worker import keep_input
+
+MODULES = ("lawm.benchmarks.fuzz_shards",)
+PATIENCE = 10.0  # seconds for one input; start of the process included
+STARTED_WITHOUT_READING = -1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An input that was not answered as it should be."""
+
+    target: str
+    index: int
+    mutations: list[str]
+    fault: str
+
+
+def fuzz(
+    modules: list[str], name: str, *, inputs: int, seed: int, keep: Path | None, first: int = 0
+) -> list[Finding]:
+    """Read ``inputs`` mutated inputs of one target.
+
+    Args:
+        modules: Where targets are looked for.
+        name: Of the target.
+        inputs: How many.
+        seed: Of the mutations.
+        keep: Where the inputs of findings are copied to; None keeps nothing.
+        first: The number of the first input.
+    """
+    findings: list[Finding] = []
+    last = first + inputs
+    with tempfile.TemporaryDirectory(prefix="lawm-fuzz-") as name_of_folder:
+        folder = Path(name_of_folder)
+        while first < last:
+            at, mutations, end = STARTED_WITHOUT_READING, list[str](), None
+            for message in _run(modules, name, seed, first, last, folder, keep):
+                if "at" in message:
+                    at, mutations = message["at"], []
+                elif "mutations" in message:
+                    mutations = message["mutations"]
+                elif "finding" in message:
+                    findings.append(Finding(name, at, mutations, message["finding"]))
+                elif "end" in message:
+                    end = message["end"]
+            if end is None:
+                break
+            if at == STARTED_WITHOUT_READING:
+                raise RuntimeError(f"The fuzz target {name} does not start: {end}")
+            findings.append(Finding(name, at, mutations, end))
+            keep_input(folder, keep, name, at)
+            first = at + 1
+    return findings
+
+
+def _run(
+    modules: list[str],
+    name: str,
+    seed: int,
+    first: int,
+    last: int,
+    folder: Path,
+    keep: Path | None,
+) -> Iterator[dict[str, Any]]:
+    """The messages of one worker; where it did not end by itself the last one says why."""
+    command = [sys.executable, "-m", "lawm.benchmarks.fuzz_worker", "--modules", *modules]
+    command += ["--target", name, "--seed", str(seed), "--folder", str(folder)]
+    command += ["--first", str(first), "--last", str(last)]
+    command += ["--keep", str(keep)] if keep is not None else []
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        ) as worker,
+    ):
+        lines: queue.Queue[str | None] = queue.Queue()
+
+        def pump() -> None:
+            assert worker.stdout is not None
+            for line in worker.stdout:
+                lines.put(line)
+            lines.put(None)
+
+        threading.Thread(target=pump, daemon=True).start()
+        try:
+            while (line := lines.get(timeout=PATIENCE)) is not None:
+                yield json.loads(line)
+        except queue.Empty:
+            worker.kill()
+            yield {"end": f"no answer in {PATIENCE:.0f} s"}
+            return
+        if worker.wait() != 0:
+            errors.seek(0)
+            yield {"end": f"the process ended with {worker.returncode}: {errors.read()[-2000:]}"}
+
+
+def all_targets(modules: list[str]) -> list[FuzzTarget]:
+    """The targets of the modules, in their order."""
+    return [target for module in modules for target in importlib.import_module(module).TARGETS]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Fuzz the targets one after the other; 1 if there are findings."""
+    parser = argparse.ArgumentParser(prog="python -m lawm.benchmarks.fuzz", description=__doc__)
+    add = parser.add_argument
+    add("--inputs", type=int, default=1000, help="mutated inputs a target (%(default)s)")
+    add("--targets", nargs="+", metavar="NAME", help="which; default all")
+    add("--modules", nargs="+", default=list(MODULES), help="where targets are looked for")
+    add("--seed", type=int, default=0, help="of the mutations (%(default)s)")
+    add("--first", type=int, default=0, help="number of the first input (%(default)s)")
+    add("--keep", type=Path, metavar="FOLDER", help="keep the inputs of findings here")
+    add("--json", type=Path, metavar="FILE", help="write the outcome here")
+    args = parser.parse_args(argv)
+    rows: list[dict[str, Any]] = []
+    for target in all_targets(args.modules):
+        if args.targets and target.name not in args.targets:
+            continue
+        start = time.perf_counter()
+        findings = fuzz(
+            args.modules,
+            target.name,
+            inputs=args.inputs,
+            seed=args.seed,
+            keep=args.keep,
+            first=args.first,
+        )
+        seconds = time.perf_counter() - start
+        print(f"{target.name}: {args.inputs} inputs, {len(findings)} findings, {seconds:.0f} s")
+        for finding in findings:
+            print(f"  {finding.index} ({'; '.join(finding.mutations)}): {finding.fault.strip()}")
+        rows.append(
+            {
+                "target": target.name,
+                "inputs": args.inputs,
+                "first": args.first,
+                "seed": args.seed,
+                "seconds": round(seconds, 1),
+                "findings": [asdict(finding) for finding in findings],
+            }
+        )
+    if args.json is not None:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 1 if any(row["findings"] for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

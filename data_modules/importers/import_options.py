@@ -1,0 +1,88 @@
+"""What the user may say of an import."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from lawm.data_modules.importers.importer import Convention, Importer, SourceOptions
+from lawm.errors import LawmError
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """Everything but source and target; the defaults ask for what the source itself says."""
+
+    format: str = ""  # empty: detected
+    env_id: str = ""  # such as "dm_control/walker-walk"; empty where unknown
+    action_repeat: int | None = None  # None: what the source says, else 1
+    action_bounds: tuple[float, float] | None = None  # low and high of every dimension
+    measure_bounds: bool = False  # take the range that the actions span, per dimension
+    action_convention: Convention | None = None
+    keys: tuple[str, ...] = ()  # KEY or KEY=NAME; empty: all that are fit
+    filter: str = ""
+    max_episode_steps: int = 0  # 0: not given
+    max_episodes: int = 0  # 0: all
+    action_free: bool = False
+    relabel: bool = False  # with env_id: its task's rewards, computed from simulator states
+    stored_rewards: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.action_repeat is not None and self.action_repeat < 1:
+            raise LawmError(f"--action-repeat is {self.action_repeat}; expected at least 1.")
+        if self.action_bounds is not None and self.measure_bounds:
+            raise LawmError("--action-bounds and --measure-bounds contradict; give one of them.")
+        if self.relabel and (not self.env_id or (self.action_repeat or 1) > 1):
+            raise LawmError(
+                "--relabel computes the rewards of a task for single control steps; expected the "
+                "task with --env ID, and no --action-repeat."
+            )
+        for name in ("max_episodes", "max_episode_steps"):
+            if getattr(self, name) < 0:
+                flag = name.replace("_", "-")
+                raise LawmError(f"--{flag} is {getattr(self, name)}; expected at least 1.")
+
+    def for_source(self, importer: Importer) -> SourceOptions:
+        """Those that only some formats take.
+
+        Raises:
+            LawmError: One is given that this format does not take.
+        """
+        options = SourceOptions(
+            filter=self.filter,
+            max_episode_steps=self.max_episode_steps,
+            relabel_env=self.env_id if self.relabel else "",
+            stored_rewards=self.stored_rewards,
+        )
+        for option in fields(SourceOptions):
+            if getattr(options, option.name) and option.name not in importer.options:
+                flag = FLAGS.get(option.name, f"--{option.name.replace('_', '-')}")
+                raise LawmError(
+                    f"{flag} is not for the format {importer.name}, which has "
+                    "nothing that it could mean. Leave it out."
+                )
+        return options
+
+    def command(self, source: Path, path: Path) -> str:
+        """The command line that imports the same again."""
+        words = ["lawm", "data", "import"]
+        for name in ("format", "env_id", "action_convention", "filter"):
+            if getattr(self, name):
+                words += [FLAGS.get(name, f"--{name.replace('_', '-')}"), getattr(self, name)]
+        for name in ("action_repeat", "max_episode_steps", "max_episodes"):
+            if getattr(self, name):
+                words += [f"--{name.replace('_', '-')}", str(getattr(self, name))]
+        if self.action_bounds is not None:
+            words += ["--action-bounds", *map(str, self.action_bounds)]
+        for name in ("measure_bounds", "action_free", "relabel", "stored_rewards"):
+            words += [f"--{name.replace('_', '-')}"] if getattr(self, name) else []
+        words += [str(source), str(path)]
+        words += ["--keys", *self.keys] if self.keys else []
+        return shlex.join(words)
+
+
+FLAGS = {"env_id": "--env", "relabel_env": "--relabel"}
+
+__all__ = ["ImportOptions"]

@@ -27,7 +27,13 @@ LAYERS = {
 }
 # Of the lowest layer, what speaks to Lightning's Trainer; no network and no function of the method
 LIGHTNING_HELPERS = {"lawm.ranks", "lawm.run_loggers", "lawm.running_means"}
-USES_TORCH = {"mixed_trajectories", "episode_store", "batch_loaders"}  # of the data modules
+USES_TORCH = {  # of the data modules
+    "mixed_trajectories",
+    "episode_store",
+    "store_loading",
+    "row_sources",
+    "batch_loaders",
+}
 
 
 def _modules() -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """The process that reads mutated inputs; it may crash, hang or be killed, and is watched.
 
-It prints a JSON object a line: ``{"at": 7}`` before input 7 is made, ``{"mutations": [...]}`` before
-it is read, and ``{"finding": ...}`` where something went wrong.
+It prints a JSON object a line: ``{"at": 7}`` before input 7 is made, ``{"mutations": [...]}``
+before it is read, and ``{"finding": ...}`` where something went wrong.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from lawm.batch import Batch, EpisodeBatch
 from lawm.data_modules.batch_loaders import LabelledBatchLoader, MixedBatchLoader, NumberedBatches
 from lawm.data_modules.episode_store import EpisodeStore
 from lawm.data_modules.label_budget import parse_budget
+from lawm.data_modules.label_file import is_label_file, split_by_file
 from lawm.data_modules.raw_cache import default_cache_folder
 from lawm.data_modules.storage_choice import Storage, StorageChoice, choose_storage, choose_workers
 from lawm.data_modules.store_loading import load_store
@@ -50,7 +51,9 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         action_free_shards: Shards whose actions, if any, are never used.
         labels: How many training episodes carry labels (actions, and rewards if there are any):
             "10%", "12 episodes" or "all". The others of `shards` become action-free. A share is
-            of the episodes with actions that are not held out.
+            of the episodes with actions that are not held out. Or a file of `lawm data label`,
+            which names these episodes and the held-out ones, such as "labels.json"; then
+            `label_seed` and `held_out` are not used.
         label_seed: Which episodes carry labels. With one seed a smaller budget is part of a
             larger one.
         labelled_ratio: Share of labelled windows in a batch, in (0, 1]. At 1 the action-free
@@ -108,7 +111,8 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         self._action_free_shards = _as_list(action_free_shards)
         if not self._shards:
             raise LawmError("data.shards is empty; name at least one shard with actions.")
-        self._labels = parse_budget(labels, "labels")
+        self._label_file = Path(str(labels)) if is_label_file(labels) else None
+        self._labels = parse_budget("all" if self._label_file else labels, "labels")
         self._held_out = parse_budget(held_out, "held_out", may_be_zero=True)
         self._label_seed, self._seed = label_seed, seed
         self.labelled_ratio = float(labelled_ratio)
@@ -133,9 +137,12 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             find_shards(self._shards, "shards"),
             find_shards(self._action_free_shards, "action_free_shards"),
         )
-        self._split = split_episodes(
-            self._headers, labels=self._labels, held_out=self._held_out, seed=self._label_seed
-        )
+        if self._label_file is not None:
+            self._split = split_by_file(self._headers, self._label_file)
+        else:
+            self._split = split_episodes(
+                self._headers, labels=self._labels, held_out=self._held_out, seed=self._label_seed
+            )
         processes = self._processes_here()
         self._choice = choose_storage(
             self._wanted_storage, self._headers, self._cache, num_processes=processes

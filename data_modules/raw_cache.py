@@ -44,9 +44,9 @@ def unpacked(array: ShardArray, folder: Path, *, verify: bool) -> Path:
         LawmError: The dataset is damaged, or the copy cannot be written.
     """
     target = folder / f"{array.checksum}.raw"
-    if target.exists() and target.stat().st_size == array.num_bytes:
-        if not verify or _hash(target) == array.checksum:
-            return target
+    is_whole = target.exists() and target.stat().st_size == array.num_bytes
+    if is_whole and (not verify or _hash(target) == array.checksum):
+        return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix="unpacking-", dir=folder)

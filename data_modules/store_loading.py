@@ -1,4 +1,4 @@
-"""Check the shards of a data set and make their episodes available, wherever their rows are kept."""
+"""Check the shards of a data set and make their episodes available, wherever the rows are kept."""
 
 from __future__ import annotations
 

@@ -9,6 +9,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lawm.cli.data_check_command import add_check_parser, run_check
+from lawm.cli.data_edit_commands import (
+    add_edit_parsers,
+    run_label,
+    run_merge,
+    run_split,
+    run_strip,
+)
+
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -32,6 +41,8 @@ def add_data_parser(subparsers: Subparsers) -> None:
     _add_collect(commands)
     _add_import(commands)
     _add_info(commands)
+    add_check_parser(commands)
+    add_edit_parsers(commands)
 
 
 def run_data(args: argparse.Namespace) -> int:
@@ -40,7 +51,16 @@ def run_data(args: argparse.Namespace) -> int:
     Raises:
         LawmError: The user's mistake, in sentences.
     """
-    run = {"collect": _run_collect, "import": _run_import, "info": _run_info}
+    run = {
+        "collect": _run_collect,
+        "import": _run_import,
+        "info": _run_info,
+        "check": run_check,
+        "label": run_label,
+        "split": run_split,
+        "merge": run_merge,
+        "strip": run_strip,
+    }
     return run[args.data_command](args)
 
 

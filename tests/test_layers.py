@@ -26,7 +26,12 @@ LAYERS = {
     "lawm.__main__": COMMAND_LINE,
 }
 # Of the lowest layer, what speaks to Lightning's Trainer; no network and no function of the method
-LIGHTNING_HELPERS = {"lawm.ranks", "lawm.run_loggers", "lawm.running_means"}
+LIGHTNING_HELPERS = {
+    "lawm.checkpoint_io",
+    "lawm.ranks",
+    "lawm.run_loggers",
+    "lawm.running_means",
+}
 USES_TORCH = {"mixed_trajectories", "episode_store", "batch_loaders"}  # of the data modules
 
 

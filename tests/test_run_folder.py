@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from lawm.atomic_write import write_atomically
 from lawm.errors import LawmError
 from lawm.run_folder import (
     RunFolder,
     StageRecord,
     create_run_folder,
     open_run_folder,
-    write_atomically,
 )
 
 

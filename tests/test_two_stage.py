@@ -46,15 +46,18 @@ def test_one_command_makes_the_whole_run_folder(finished_run):
     }
     events = {name for name in names if name.startswith("tensorboard/events")}
     assert names - events == {
+        ".lock",
         "config.yaml",
         "evaluation.csv",
         "report.json",
         "world_model/DONE",
         "world_model/metrics.csv",
         "world_model/checkpoints/last.ckpt",
+        "world_model/checkpoints/previous.ckpt",
         "policy/DONE",
         "policy/metrics.csv",
         "policy/checkpoints/last.ckpt",
+        "policy/checkpoints/previous.ckpt",
         "policy/checkpoints/best.ckpt",
     }
     assert len(events) == 2
@@ -118,10 +121,14 @@ def test_a_run_stopped_in_stage_2_can_be_evaluated(tiny_data, tmp_path, stop_at,
     assert "over 2 episodes" in capsys.readouterr().out
 
 
-def test_sigterm_saves_and_ends_with_143(tiny_data, tmp_path, stop_at):
-    stop_at(WorldModelModule, 13, signal.SIGTERM)
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_scheduler_s_signal_saves_and_ends_with_75(signum, tiny_data, tmp_path, stop_at, capsys):
+    stop_at(WorldModelModule, 13, signum)
     run = tmp_path / "terminated"
-    assert tiny_fit(tiny_data, run) == 143
+    assert tiny_fit(tiny_data, run) == 75
+    assert f"stopped by {signum.name}. Continue with: lawm fit --resume {run}" in (
+        capsys.readouterr().err
+    )
     last = read_checkpoint(RunFolder(run).stage("world_model").last_checkpoint)
     assert last["global_step"] == 14
 

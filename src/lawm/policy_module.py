@@ -17,7 +17,7 @@ from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine
 from lawm.networks import MLP
 from lawm.returns import PercentileScale, lambda_returns
 from lawm.rssm import ModelState
-from lawm.running_means import RunningMeans, log_interval
+from lawm.running_means import RunningMeans
 from lawm.schedules import warmup_and_cooldown
 from lawm.spec import DataSpec
 from lawm.support_constraint import ConstraintName, make_constraint
@@ -109,7 +109,7 @@ class LatentPolicyModule(pl.LightningModule):
         self.entropy_coef, self.target_rate = entropy, target_rate
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
         self.cooldown = cooldown
-        self._means = RunningMeans()
+        self._means = RunningMeans("policy")
 
     def value(self, critic: MLP, features: Tensor) -> Tensor:
         """v(s) in units of return. The network predicts (1 - gamma) v, of a reward's size."""
@@ -172,10 +172,11 @@ class LatentPolicyModule(pl.LightningModule):
         del batch_idx
         loss, logs = self.compute_loss(batch)
         self._means.add(logs)
-        if (self.global_step + 1) % log_interval(self.trainer) == 0:
-            means = {f"policy/{name}": value for name, value in self._means.pop().items()}
-            self.log_dict(means, batch_size=batch.h.shape[0])
         return loss
+
+    def configure_callbacks(self) -> RunningMeans:
+        """What logs the losses and the imagined returns."""
+        return self._means
 
     @torch.no_grad()
     def update_target(self) -> None:

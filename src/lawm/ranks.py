@@ -1,13 +1,33 @@
-"""Which process of a run this is, known before any Trainer exists."""
+"""Which process of a run this is, and what all processes know together."""
 
 from __future__ import annotations
 
+import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 
 def is_rank_zero() -> bool:
-    """Whether this process writes files and speaks to the user."""
+    """Whether this process writes files and speaks to the user; known before a Trainer exists."""
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
-__all__ = ["is_rank_zero"]
+def of_all_ranks(trainer: pl.Trainer, value: Tensor) -> Tensor:
+    """The values of all processes, ``(world, *shape)`` on the CPU; a collective call.
+
+    Args:
+        trainer: Whose processes.
+        value: Of this process, of one shape everywhere.
+    """
+    if trainer.world_size == 1:
+        return value[None].cpu()
+    gathered = trainer.strategy.all_gather(value.to(trainer.strategy.root_device))
+    return gathered.cpu()
+
+
+def of_this_rank(trainer: pl.Trainer, values: Tensor) -> Tensor | None:
+    """This process's row of :func:`of_all_ranks`; None if there were more or fewer processes."""
+    return values[trainer.global_rank] if len(values) == trainer.world_size else None
+
+
+__all__ = ["is_rank_zero", "of_all_ranks", "of_this_rank"]

@@ -41,7 +41,8 @@ class MixedBatchLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for _ in range(len(self)):
-            rows = self._sampler.rows(self._num_drawn + self._rank)
+            step = self._num_drawn // self._world_size
+            rows = self._sampler.rows(self._num_drawn + self._rank, step)
             # Counted before it is handed out: code after a yield may never run.
             self._num_drawn += self._world_size
             yield self._store.windows(*rows, self._window)

@@ -41,7 +41,7 @@ SETTINGS = (
     *("--stages.policy.checkpoint_every_n_steps", "3", "--evaluation.every_n_steps", "4"),
     *("--data.labelled_ratio", "0.3", "--world_model.rate.control", "target", "--threads", "1"),
 )
-MOST_OPERATIONS = 120  # about as many as a whole run has
+MOST_OPERATIONS = 90  # rather fewer than a whole run has
 
 
 class Harness:
@@ -94,14 +94,15 @@ class Harness:
             run = self.folder / "killed"
             generator = random.Random(f"{self.seed} {self.attempts}")
             self.attempts += 1
-            if generator.random() < 0.5:
+            if is_timed := generator.random() < 0.5:
                 codes = self._attempt(run, kill_after=generator.uniform(0.0, seconds))
             else:
                 number = generator.randint(1, MOST_OPERATIONS)
                 codes = self._attempt(run, in_child=lambda n=number: die_at_operation(n))
             if -9 in codes:
                 self.kills += 1
-                self.by_place[_place(run)] += 1
+                how = "at a random time" if is_timed else "while writing a file"
+                self.by_place[f"{_place(run)} {how}"] += 1
             elif any(codes):
                 return [f"a resumed run ended with {codes}, see {self._log}"]
             else:

@@ -6,14 +6,16 @@ command line. The processes of an attempt look like those that torchrun starts.
 
 from __future__ import annotations
 
+import io
 import os
-import random
 import signal
 import socket
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 import lawm.two_stage  # noqa: F401 (imported before the fork)
 from lawm.cli import main
@@ -68,8 +70,6 @@ def die_at_operation(number: int) -> None:
     Those are the moments at which a torn file could come about: in the middle of writing a
     checkpoint, before it is synced, and before and after each rename.
     """
-    import torch
-
     save, fsync, replace = torch.save, os.fsync, os.replace
     count = 0
 
@@ -80,8 +80,6 @@ def die_at_operation(number: int) -> None:
 
     def dying_save(content, file):
         if is_due():
-            import io
-
             whole = io.BytesIO()
             save(content, whole)
             file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
@@ -118,7 +116,7 @@ def _run(
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        random.seed()  # no two forks alike: exactness must not come from a shared past
+        torch.seed()  # no two forks alike: exactness must not come from a shared past
         if processes > 1:
             from lightning.pytorch.utilities import rank_zero_only
 

@@ -33,8 +33,10 @@ def run_differences(expected: Path, found: Path) -> list[str]:
     best = (folder.stage("policy").best_checkpoint for folder in (one, other))
     different += checkpoint_differences(*best, "policy/best.ckpt")
     different += _table_differences(one.evaluation_file, other.evaluation_file, "evaluation.csv")
-    reports = (json.loads(folder.report_file.read_text()) for folder in (one, other))
-    return different + _differences(*(_without_times(report) for report in reports), "report.json")
+    reports = [_without_times(json.loads(f.report_file.read_text())) for f in (one, other)]
+    for report in reports:
+        del report["run"]  # the folder
+    return different + _differences(reports[0], reports[1], "report.json")
 
 
 def checkpoint_differences(expected: Path, found: Path, name: str) -> list[str]:

@@ -125,7 +125,7 @@ class LatentPolicyModule(pl.LightningModule):
         discount = self.gamma * imagined.continuation
         next_value = self.value(self.target_critic, imagined.features[1:])
         returns = lambda_returns(imagined.reward, discount, next_value, self.lambda_)
-        scale = self.scale.update(self._reduced(self.scale.percentiles(returns)))
+        scale = self.scale.update(self.scale.percentiles(self._of_all_ranks(returns)))
 
         # Actor: scaled returns and entropy, weighted with the probability of getting there
         weight = self._arrival(discount)
@@ -159,13 +159,14 @@ class LatentPolicyModule(pl.LightningModule):
             "imagined_continuation": imagined.continuation.mean(),
         }
 
-    def _reduced(self, values: Tensor) -> Tensor:
-        """Mean over the ranks, so that all of them scale alike."""
+    def _of_all_ranks(self, values: Tensor) -> Tensor:
+        """Without gradient, so that all ranks scale alike, and as one with all their starts would.
+
+        A mean of the ranks' percentiles is not the percentile of them all.
+        """
         if self._trainer is None or self.trainer.world_size == 1:
-            return values
-        reduced = self.trainer.strategy.reduce(values, reduce_op="mean")
-        assert isinstance(reduced, Tensor)
-        return reduced
+            return values.detach()
+        return self.trainer.strategy.all_gather(values.detach())
 
     def training_step(self, batch: ModelState, batch_idx: int) -> Tensor:
         """One joint update of actor and critic from a batch of start states."""

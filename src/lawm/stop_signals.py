@@ -67,7 +67,8 @@ class StopSignals:
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         is_first = self.requested is None
-        self.requested = signum
+        if is_first:
+            self.requested = signum
         if not self.is_deferred or (signum == signal.SIGINT and not is_first):
             raise StopRun(signum)
         if is_first:

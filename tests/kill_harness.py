@@ -18,6 +18,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -76,8 +77,8 @@ class Harness:
         """Train it; returns the seconds that it takes."""
         shutil.rmtree(self.reference, ignore_errors=True)
         began = time.monotonic()
-        codes = self._attempt(self.reference)
-        assert not any(codes), f"the run that nobody touched failed, see {self._log}"
+        code = self._attempt(self.reference)
+        assert code == 0, f"the run that nobody touched ended with {code}, see {self._log}"
         return time.monotonic() - began
 
     def kill_until(self, kills: int, seconds: float) -> list[str]:
@@ -95,16 +96,16 @@ class Harness:
             generator = random.Random(f"{self.seed} {self.attempts}")
             self.attempts += 1
             if is_timed := generator.random() < 0.5:
-                codes = self._attempt(run, kill_after=generator.uniform(0.0, seconds))
+                code = self._attempt(run, kill_after=generator.uniform(0.0, seconds))
             else:
                 number = generator.randint(1, MOST_OPERATIONS)
-                codes = self._attempt(run, in_child=lambda n=number: die_at_operation(n))
-            if -9 in codes:
+                code = self._attempt(run, in_child=lambda n=number: die_at_operation(n))
+            if code == -signal.SIGKILL:
                 self.kills += 1
                 how = "at a random time" if is_timed else "while writing a file"
                 self.by_place[f"{_place(run)} {how}"] += 1
-            elif any(codes):
-                return [f"a resumed run ended with {codes}, see {self._log}"]
+            elif code:
+                return [f"a resumed run ended with {code}, see {self._log}"]
             else:
                 if different := run_differences(self.reference, run):
                     return different
@@ -124,7 +125,7 @@ class Harness:
     def _log(self) -> Path:
         return self.folder / "log.txt"
 
-    def _attempt(self, run: Path, **how: object) -> list[int]:
+    def _attempt(self, run: Path, **how: object) -> int:
         if RunFolder(run).config_file.is_file():
             arguments = ["fit", "--resume", str(run)]
         else:

@@ -27,7 +27,7 @@ def attempt(
     processes: int = 1,
     in_child: Callable[[], None] = lambda: None,
     kill_after: float | None = None,
-) -> list[int]:
+) -> int:
     """Run the command in forks.
 
     Args:
@@ -39,7 +39,8 @@ def attempt(
             soon as one process of several has ended badly, the others get it, too.
 
     Returns:
-        What each process ended with: an exit code, or minus the number of a signal.
+        What the first process ended with that ended badly, an exit code or minus the number of a
+        signal; 0 if none did.
     """
     port = _free_port()
     children = []
@@ -48,20 +49,19 @@ def attempt(
         if child == 0:
             _run(arguments, log, rank, processes, port, in_child)
         children.append(child)
-    codes: dict[int, int] = {}
+    result, alive = 0, set(children)
     deadline = None if kill_after is None else time.monotonic() + kill_after
-    while len(codes) < processes:
-        for child in set(children) - codes.keys():
+    while alive:
+        for child in list(alive):
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
-                codes[child] = os.waitstatus_to_exitcode(status)
-        is_over = deadline is not None and time.monotonic() >= deadline
-        if is_over or any(code < 0 for code in codes.values()):
-            for child in set(children) - codes.keys():
+                alive.remove(child)
+                result = result or os.waitstatus_to_exitcode(status)
+        if result or (deadline is not None and time.monotonic() >= deadline):
+            for child in alive:
                 os.kill(child, signal.SIGKILL)
-            deadline = None
         time.sleep(0.002)
-    return [codes[child] for child in children]
+    return result
 
 
 def die_at_operation(number: int) -> None:

@@ -27,7 +27,9 @@ def of_all_ranks(trainer: pl.Trainer, value: Tensor) -> Tensor:
 
 def of_this_rank(trainer: pl.Trainer, values: Tensor) -> Tensor | None:
     """This process's row of :func:`of_all_ranks`; None if there were more or fewer processes."""
-    return values[trainer.global_rank] if len(values) == trainer.world_size else None
+    if len(values) != trainer.world_size:
+        return None
+    return values[trainer.global_rank].clone()  # torch.set_rng_state crashes on a view
 
 
 __all__ = ["is_rank_zero", "of_all_ranks", "of_this_rank"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lawm.ranks import of_all_ranks, of_this_rank
@@ -37,7 +38,7 @@ class RandomStream(pl.Callback):
         """Save a row for each process."""
         states = _generator_states(pl_module.device)
         checkpoint[RANDOM_STATES_KEY] = {
-            kind: of_all_ranks(trainer, state) for kind, state in states.items()
+            kind: of_all_ranks(trainer, state).cpu() for kind, state in states.items()
         }
 
     def on_load_checkpoint(
@@ -54,7 +55,14 @@ class RandomStream(pl.Callback):
         """Begin or continue the stream."""
         if self._restored and self._restored.keys() == _generator_states(pl_module.device).keys():
             _set_generator_states(self._restored, pl_module.device)
-        elif trainer.world_size > 1 or self._restored is not None:
+            return
+        if self._restored is not None:
+            rank_zero_warn(
+                "The checkpoint was written by another number of processes or another kind of "
+                "device: training goes on in the same stream of data, but with other random "
+                "numbers, and the batches of all processes together may have another size."
+            )
+        if trainer.world_size > 1 or self._restored is not None:
             torch.manual_seed(hash((self._seed, trainer.global_rank, trainer.global_step)))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

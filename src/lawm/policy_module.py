@@ -15,6 +15,7 @@ from torch import Tensor
 from lawm.agent import LatentActionAgent
 from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine
 from lawm.networks import MLP
+from lawm.ranks import of_all_ranks
 from lawm.returns import PercentileScale, lambda_returns
 from lawm.rssm import ModelState
 from lawm.running_means import RunningMeans
@@ -164,9 +165,8 @@ class LatentPolicyModule(pl.LightningModule):
 
         A mean of the ranks' percentiles is not the percentile of them all.
         """
-        if self._trainer is None or self.trainer.world_size == 1:
-            return values.detach()
-        return self.trainer.strategy.all_gather(values.detach())
+        is_alone = self._trainer is None or self.trainer.world_size == 1
+        return values if is_alone else of_all_ranks(self.trainer, values)
 
     def training_step(self, batch: ModelState, batch_idx: int) -> Tensor:
         """One joint update of actor and critic from a batch of start states."""

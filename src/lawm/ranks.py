@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import lightning.pytorch as pl
+import torch
+import torch.distributed as dist
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
@@ -13,16 +15,18 @@ def is_rank_zero() -> bool:
 
 
 def of_all_ranks(trainer: pl.Trainer, value: Tensor) -> Tensor:
-    """The values of all processes, ``(world, *shape)`` on the CPU; a collective call.
+    """The values of all processes, ``(world, *shape)``, without gradient; a collective call.
 
     Args:
         trainer: Whose processes.
         value: Of this process, of one shape everywhere.
     """
+    value = value.detach().to(trainer.strategy.root_device)
     if trainer.world_size == 1:
-        return value[None].cpu()
-    gathered = trainer.strategy.all_gather(value.to(trainer.strategy.root_device))
-    return gathered.cpu()
+        return value[None]
+    gathered = [torch.empty_like(value) for _ in range(trainer.world_size)]
+    dist.all_gather(gathered, value.contiguous())
+    return torch.stack(gathered)
 
 
 def of_this_rank(trainer: pl.Trainer, values: Tensor) -> Tensor | None:

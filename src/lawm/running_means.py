@@ -56,7 +56,7 @@ class RunningMeans(pl.Callback):
     ) -> None:
         """Keep the sums since the last log step, a row for each process."""
         if self._sums:
-            sums = of_all_ranks(trainer, torch.stack(list(self._sums.values())))
+            sums = of_all_ranks(trainer, torch.stack(list(self._sums.values()))).cpu()
             checkpoint[_STATE_KEY] = {"names": list(self._sums), "sums": sums, "count": self._count}
 
     def on_load_checkpoint(

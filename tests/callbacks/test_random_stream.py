@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from lawm.callbacks.random_stream import RandomStream
 
 MODULE = SimpleNamespace(device=torch.device("cpu"))
-ALONE = SimpleNamespace(world_size=1, global_rank=0, global_step=0)
+STRATEGY = SimpleNamespace(root_device=torch.device("cpu"))
+ALONE = SimpleNamespace(strategy=STRATEGY, world_size=1, global_rank=0, global_step=0)
 
 
 def saved(stream, trainer=ALONE):
@@ -31,6 +33,7 @@ def test_a_restored_stream_goes_on_with_the_same_numbers():
     assert torch.equal(restored(checkpoint), expected)
 
 
+@pytest.mark.filterwarnings("ignore:The checkpoint was written by another number")
 def test_with_another_number_of_processes_each_is_seeded_anew():
     checkpoint = saved(RandomStream(0))
     pair = [SimpleNamespace(world_size=2, global_rank=rank, global_step=7) for rank in (0, 1)]

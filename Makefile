@@ -7,15 +7,17 @@ CONSTRAINTS ?= constraints.txt
 PYTHON ?=
 CONFIG ?= conf/cheetah.yaml
 TEST_PROCESSES ?= auto
+KILLS ?= 20
+KILL_PROCESSES ?= 1
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check format clean
+.PHONY: help demo test slow kill-test check format clean
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
 
 demo: $(INSTALLED) ## train and evaluate on the cheetah data that comes along
 	$(BIN)/lawm fit --config $(CONFIG)
@@ -25,6 +27,9 @@ test: $(INSTALLED) ## run the fast tests
 
 slow: $(INSTALLED) ## run the tests that take minutes
 	$(BIN)/pytest -q -m slow
+
+kill-test: $(INSTALLED) ## kill and resume a run KILLS times; it must end as if nobody had touched it
+	$(BIN)/python tests/kill_harness.py --kills $(KILLS) --processes $(KILL_PROCESSES)
 
 check: $(INSTALLED) ## all that CI demands: format, lint, types, fast tests
 	$(BIN)/ruff format --check .

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from lawm.atomic_write import write_atomically
 from lawm.evaluation import EvaluationResult
 
 
@@ -113,13 +114,11 @@ def write_csv(path: Path, points: list[EvaluationPoint], data_returns: tuple[flo
         points: A row each.
         data_returns: Mean and best return of the training data's episodes; NaN if unknown.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS)
-        writer.writeheader()
-        writer.writerows(point.to_row(data_returns) for point in points)
-    partial.replace(path)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, _COLUMNS)
+    writer.writeheader()
+    writer.writerows(point.to_row(data_returns) for point in points)
+    write_atomically(path, table.getvalue())
 
 
 def _cell(value: float | None) -> str:

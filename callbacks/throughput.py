@@ -49,8 +49,9 @@ class ThroughputCallback(pl.Callback):
     training runs, the trainer's profiler is wrapped; one that the user chose still works.
 
     Attributes:
-        summary: Over the last training without its first ``every_n_steps`` batches, which warm
-            up (a shorter training is taken whole); None before its end.
+        summary: Over the last training without what comes before its first multiple of
+            ``every_n_steps``, which warms up (a shorter training is taken whole); None before its
+            end.
     """
 
     summary: Throughput | None
@@ -61,7 +62,8 @@ class ThroughputCallback(pl.Callback):
         """Prepare.
 
         Args:
-            every_n_steps: Batches over which a value is taken.
+            every_n_steps: Steps over which a value is taken; logged at its multiples, so that a
+                resumed run has the rows of an uninterrupted one.
             count_transitions: From the batch to the number of transitions it trains on.
         """
         assert every_n_steps > 0, every_n_steps
@@ -69,6 +71,7 @@ class ThroughputCallback(pl.Callback):
         self._count_transitions = count_transitions
         self._timer = _LoopTimer(PassThroughProfiler())
         self._whole = self._warm = self._window = _Stretch.starting(self._timer)
+        self._last_step = 0
         self.summary = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -76,6 +79,7 @@ class ThroughputCallback(pl.Callback):
         self._timer = _LoopTimer(trainer.profiler)  # type: ignore[attr-defined]  # undeclared
         trainer.profiler = self._timer  # type: ignore[attr-defined]
         self._whole = self._warm = self._window = _Stretch.starting(self._timer)
+        self._last_step = trainer.global_step
         self.summary = None
 
     def on_train_batch_end(
@@ -89,14 +93,15 @@ class ThroughputCallback(pl.Callback):
         """Count; every so often, log."""
         self._timer.updates += 1
         self._timer.transitions += self._count_transitions(batch) * trainer.world_size
-        if self._timer.updates % self._every_n_steps:
+        step, last_step = trainer.global_step, self._last_step
+        self._last_step = step
+        if step == last_step or step % self._every_n_steps:
             return
         self._timer.wait_for_device()
         metrics = self._window.measure(self._timer).to_dict()
         for logger in trainer.loggers:
             logger.log_metrics(
-                {f"throughput/{name}": value for name, value in metrics.items()},
-                trainer.global_step,
+                {f"throughput/{name}": value for name, value in metrics.items()}, step
             )
         self._window = _Stretch.starting(self._timer)
         if self._warm is self._whole:

@@ -20,7 +20,7 @@ BATCHES_PER_EPOCH = 1_000_000
 
 
 class NumberedBatches(Dataset[Batch]):
-    """Batch number i of the stream, a pure function of i: any process may make it.
+    """Batch number i of the stream, taken at a step: a pure function, any process may make it.
 
     Args:
         store: The data.
@@ -31,8 +31,8 @@ class NumberedBatches(Dataset[Batch]):
     def __init__(self, store: EpisodeStore, sampler: WindowSampler, window: int) -> None:
         self._store, self._sampler, self._window = store, sampler, window
 
-    def __getitem__(self, number: int) -> Batch:
-        return self._store.windows(*self._sampler.rows(number), self._window)
+    def __getitem__(self, number_and_step: tuple[int, int]) -> Batch:
+        return self._store.windows(*self._sampler.rows(*number_and_step), self._window)
 
 
 class MixedBatchLoader:
@@ -63,15 +63,15 @@ class MixedBatchLoader:
         return BATCHES_PER_EPOCH
 
     def __iter__(self) -> Iterator[Batch]:
-        first = self._num_drawn + self._rank
-        numbers = range(first, first + len(self) * self._world_size, self._world_size)
+        first, step = self._num_drawn + self._rank, self._num_drawn // self._world_size
+        numbers = ((first + i * self._world_size, step + i) for i in range(len(self)))
         for batch in self._made(numbers):
             # Counted before it is handed out: code after a yield may never run. What workers have
             # made ahead does not count, so that a resumed run makes it again.
             self._num_drawn += self._world_size
             yield batch
 
-    def _made(self, numbers: range) -> Iterable[Batch]:
+    def _made(self, numbers: Iterable[tuple[int, int]]) -> Iterable[Batch]:
         if self._workers == 0:
             return (self._batches[number] for number in numbers)
         return DataLoader(

@@ -72,15 +72,23 @@ class WindowSampler:
         upto, before = (int(k * self._rows_per_batch + half) for k in (index + 1, index))
         return upto - before
 
-    def rows(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def rows(
+        self, index: int, step: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First rows (L,) of the labelled and (B - L,) of the action-free windows of a batch.
+
+        Args:
+            index: Number of the batch.
+            step: The L of this batch is taken; default ``index``. With several processes the
+                batches of one step have the same L: each process keeps the ratio, and the mean of
+                their gradients is that of the batches together.
 
         The 64-bit raw numbers are reduced modulo the number of windows: the bias is below
         1e-12 for fewer than 10 million windows.
         """
         key = np.array([self._seed, index], np.uint64)
         raw = np.random.Philox(key=key).random_raw(self.batch_size)
-        num_labelled = self.num_labelled(index)
+        num_labelled = self.num_labelled(index if step is None else step)
         return (
             _draw(self._labelled, raw[:num_labelled]),
             _draw(self._free, raw[num_labelled:]),

@@ -5,7 +5,15 @@ import pathlib
 import pytest
 import torch
 
-from lawm.checkpoint_file import read_checkpoint, training_inputs
+from lawm.checkpoint_file import (
+    FORMAT,
+    FORMAT_KEY,
+    DamagedCheckpointError,
+    newest_checkpoint,
+    read_checkpoint,
+    training_inputs,
+    write_checkpoint,
+)
 from lawm.errors import LawmError
 
 WHOLE = {
@@ -57,3 +65,82 @@ def test_a_checkpoint_without_its_inputs_cannot_be_continued(tmp_path):
     path = save(tmp_path, content)
     with pytest.raises(LawmError, match="does not say what it was trained with"):
         training_inputs(path, read_checkpoint(path))
+
+
+def test_no_damaged_byte_goes_unseen(tmp_path):
+    """It is refused, or it lies where nothing is told, such as in padding."""
+    path = tmp_path / "a.ckpt"
+    write_checkpoint({**WHOLE, "state_dict": {"weight": torch.arange(100.0)}}, path)
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x10
+        path.write_bytes(damaged)
+        try:
+            weight = read_checkpoint(path)["state_dict"]["weight"]
+        except LawmError:
+            refused += 1
+        else:
+            assert weight.equal(torch.arange(100.0)), place
+    assert refused > len(whole) / 7 / 3
+
+
+def test_a_checkpoint_is_written_and_read_back(tmp_path):
+    path = tmp_path / "new" / "a.ckpt"
+    write_checkpoint(WHOLE, path)
+    content = read_checkpoint(path)
+    assert content.keys() == {*WHOLE, FORMAT_KEY}
+    assert content[FORMAT_KEY] == FORMAT
+
+
+@pytest.fixture
+def pair(tmp_path):
+    last, previous = tmp_path / "last.ckpt", tmp_path / "previous.ckpt"
+    for step in (1, 2):
+        write_checkpoint({**WHOLE, "global_step": step}, last, previous)
+    return last, previous
+
+
+def test_the_newest_checkpoint_is_taken(pair, caplog):
+    path, content = newest_checkpoint(*pair)
+    assert (path, content["global_step"]) == (pair[0], 2)
+    assert caplog.text == ""
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(pair, caplog):
+    last, previous = pair
+    last.write_bytes(last.read_bytes()[:-100])
+    path, content = newest_checkpoint(*pair)
+    assert (path, content["global_step"]) == (previous, 1)
+    assert f"checkpoint {last} cannot be read" in caplog.text
+    assert f"the one before it is used: {previous}" in caplog.text
+
+
+def test_a_run_killed_between_two_renames_goes_on_from_the_one_before(pair):
+    pair[0].unlink()
+    assert newest_checkpoint(*pair)[0] == pair[1]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_without_a_good_one_the_damaged_is_refused(which, pair):
+    for path in pair:
+        path.write_bytes(b"PK")
+    if which == 1:
+        pair[1].unlink()
+    with pytest.raises(DamagedCheckpointError, match="cannot be read"):
+        newest_checkpoint(*pair)
+
+
+def test_the_first_format_is_migrated(tmp_path):
+    stream = {"cpu": torch.get_rng_state(), "cuda": []}
+    callbacks = {"RandomStream": stream, "Other": {"a": 1}}
+    content = read_checkpoint(save(tmp_path, {**WHOLE, "callbacks": callbacks}))
+    assert content[FORMAT_KEY] == FORMAT
+    assert content["callbacks"] == {"Other": {"a": 1}}
+    assert content["random_states"]["cpu"].equal(stream["cpu"][None])
+
+
+def test_a_checkpoint_of_a_newer_lawm_is_refused(tmp_path):
+    path = save(tmp_path, {**WHOLE, FORMAT_KEY: 99})
+    with pytest.raises(LawmError, match=r"has format 99, .* formats 1 to \d.*update lawm"):
+        read_checkpoint(path)

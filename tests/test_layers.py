@@ -26,13 +26,18 @@ LAYERS = {
     "lawm.__main__": COMMAND_LINE,
 }
 # Of the lowest layer, what speaks to Lightning's Trainer; no network and no function of the method
-LIGHTNING_HELPERS = {"lawm.ranks", "lawm.run_loggers", "lawm.running_means"}
 USES_TORCH = {  # of the data modules
     "mixed_trajectories",
     "episode_store",
     "store_loading",
     "row_sources",
     "batch_loaders",
+}
+LIGHTNING_HELPERS = {
+    "lawm.checkpoint_io",
+    "lawm.ranks",
+    "lawm.run_loggers",
+    "lawm.running_means",
 }
 
 

@@ -12,9 +12,11 @@ from shard_factory import write_shard
 
 from lawm.callbacks.random_stream import RandomStream
 from lawm.callbacks.stage_checkpoint import StageCheckpoint
+from lawm.checkpoint_io import VerifiedCheckpointIO
 from lawm.data_modules import MixedTrajectoryDataModule
 from lawm.policy_module import LatentPolicyModule
 from lawm.start_states import StartStateDataModule
+from lawm.stop_signals import StopSignals
 from lawm.world_model import WorldModel, WorldModelConfig
 from lawm.world_model_module import RateConfig, WorldModelModule
 
@@ -77,9 +79,12 @@ def train(make_stage, shard, variant, folder, seed, stop_after=None, ckpt_path=N
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        plugins=[VerifiedCheckpointIO()],
         callbacks=[
             RandomStream(0),
-            StageCheckpoint(folder / "last.ckpt", STOP, {}, "identity"),
+            StageCheckpoint(
+                folder / "last.ckpt", folder / "previous.ckpt", STOP, {}, "identity", StopSignals()
+            ),
             StopAfter(stop_after),
         ],
     )

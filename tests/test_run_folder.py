@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from lawm.errors import LawmError
@@ -10,7 +8,6 @@ from lawm.run_folder import (
     StageRecord,
     create_run_folder,
     open_run_folder,
-    write_atomically,
 )
 
 
@@ -60,15 +57,8 @@ def test_a_damaged_marker_is_refused(text, tmp_path):
         stage.read_done()
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, "old")
-
-    def fail(self, target):
-        raise OSError("disk on fire")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk on fire"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+def test_traces_of_a_start_that_was_killed_do_not_stand_in_the_way(tmp_path):
+    for name in (".lock", ".config.yaml.tmp-123"):
+        (tmp_path / name).write_text("")
+    folder = create_run_folder(tmp_path, "seed: 1\n")
+    assert sorted(path.name for path in folder.path.iterdir()) == [".lock", "config.yaml"]

@@ -49,6 +49,42 @@ def test_a_new_table_drops_what_was_there(tmp_path):
     assert rows(path) == [{"step": "1", "b": "1.0"}]
 
 
+@pytest.mark.parametrize("part", ["1", "15", "15,", "15,3.0"])
+def test_a_row_that_was_written_in_part_is_dropped(part, tmp_path):
+    path = tmp_path / "metrics.csv"
+    write_table(path, (5, {"a": 1.0}), (10, {"a": 2.0}))
+    path.write_text(path.read_text() + part)
+    write_table(path, (15, {"a": 4.0}), resume_step=10)
+    assert [(row["step"], row["a"]) for row in rows(path)] == [
+        ("5", "1.0"),
+        ("10", "2.0"),
+        ("15", "4.0"),
+    ]
+
+
+def test_a_saved_row_may_grow_still(tmp_path):
+    path = tmp_path / "metrics.csv"
+    table = MetricsCSV(path)
+    table.log_metrics({"a": 1.0}, 5)
+    table.save()
+    assert rows(path) == [{"step": "5", "a": "1.0"}]
+    table.log_metrics({"b": 2.0}, 5)
+    table.save()
+    table.save()
+    assert rows(path) == [{"step": "5", "a": "1.0", "b": "2.0"}]
+
+
+def test_a_row_of_before_a_resume_may_grow(tmp_path):
+    path = tmp_path / "metrics.csv"
+    write_table(path, (5, {"a": 1.0}), (10, {"a": 2.0}))
+    write_table(path, (10, {"b": 3.0}), (15, {"a": 4.0}), resume_step=10)
+    assert [(row["step"], row["a"], row["b"]) for row in rows(path)] == [
+        ("5", "1.0", ""),
+        ("10", "2.0", "3.0"),
+        ("15", "4.0", ""),
+    ]
+
+
 def test_the_last_value_of_each_column(tmp_path):
     path = tmp_path / "metrics.csv"
     write_table(path, (1, {"a": 1.0, "b": 2.0}), (2, {"a": 3.0}))
@@ -84,6 +120,16 @@ def test_a_resumed_run_voids_the_events_beyond_its_checkpoint(offset, tmp_path):
         (offset + 10, 1.0),
         (offset + 15, 2.0),
     ]
+
+
+def test_a_stage_that_begins_anew_voids_its_events_alone(tmp_path):
+    """Killed before its first checkpoint, stage 2 starts again after a stage 1 of 10 steps."""
+    for offset, steps in ((0, (5, 10)), (10, (3,)), (10, (3, 6))):
+        logger = OffsetTensorBoardLogger(tmp_path, offset)
+        for step in steps:
+            logger.log_metrics({"a": float(len(steps))}, step)
+        logger.finalize("failed")
+    assert events_of(tmp_path, "a") == [(5, 2.0), (10, 2.0), (13, 2.0), (16, 2.0)]
 
 
 def test_a_followed_trainer_tells_the_step(tmp_path):

@@ -8,9 +8,10 @@ from model_factory import OBS_DIM, SMALL, VARIANTS
 from shard_factory import write_shard
 
 from lawm.data_modules import MixedTrajectoryDataModule
+from lawm.errors import LawmError
 from lawm.latents import GaussianLatent
 from lawm.rssm import ModelState
-from lawm.start_states import StartStateDataModule, StartStateLoader, posterior_states
+from lawm.start_states import StartStateDataModule, StartStateLoader, posterior_states, share_of
 from lawm.world_model import WorldModel, WorldModelConfig
 
 LENGTHS = (5, 9, 7, 4, 8, 6, 3)
@@ -102,6 +103,31 @@ def test_padding_is_not_read(data, noiseless):
     before, after = posterior_states(model, [chunk]), posterior_states(model, [spoilt])
     torch.testing.assert_close(after.h, before.h)
     torch.testing.assert_close(after.z, before.z)
+
+
+@pytest.mark.parametrize("chunk", [2, 4, 64])
+@pytest.mark.parametrize("world", [2, 3])
+def test_the_processes_share_out_the_states_of_all_episodes(world, chunk, data, noiseless):
+    model = make_model(data)
+    whole = posterior_states(model, data.episodes(chunk))
+    shares = [
+        posterior_states(model, share_of(data.episodes(chunk), rank, world))
+        for rank in range(world)
+    ]
+    together = torch.cat([share.features for share in shares])
+    distance = torch.cdist(
+        whole.features, together, compute_mode="donot_use_mm_for_euclid_dist"
+    ).min(dim=1)
+    assert distance.values.max() < 1e-4
+    assert sorted(distance.indices.tolist()) == list(range(len(whole.h)))
+    lengths = [[c.length for c in share_of(data.episodes(chunk), r, world)] for r in range(world)]
+    episodes = [sum(map(len, of_rank)) for of_rank in lengths]
+    assert max(episodes) - min(episodes) <= 1
+
+
+def test_more_processes_than_episodes_are_refused(data):
+    with pytest.raises(LawmError, match="more processes than there are training episodes"):
+        posterior_states(make_model(data), share_of(data.episodes(), 6, 7))
 
 
 def numbered(num=50):

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from run_comparison import run_differences
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import fit_arguments, tiny_fit
 
@@ -46,15 +49,18 @@ def test_one_command_makes_the_whole_run_folder(finished_run):
     }
     events = {name for name in names if name.startswith("tensorboard/events")}
     assert names - events == {
+        ".lock",
         "config.yaml",
         "evaluation.csv",
         "report.json",
         "world_model/DONE",
         "world_model/metrics.csv",
         "world_model/checkpoints/last.ckpt",
+        "world_model/checkpoints/previous.ckpt",
         "policy/DONE",
         "policy/metrics.csv",
         "policy/checkpoints/last.ckpt",
+        "policy/checkpoints/previous.ckpt",
         "policy/checkpoints/best.ckpt",
     }
     assert len(events) == 2
@@ -96,17 +102,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
 
     monkeypatch.undo()
     assert main(["fit", "--resume", str(run)]) == 0
-    assert_equal_weights(run, finished_run, "world_model")
-    assert_equal_weights(run, finished_run, "policy")
-    report = json.loads((run / "report.json").read_text())
-    expected = json.loads((finished_run / "report.json").read_text())
-    assert report["evaluation"] == expected["evaluation"]
-    assert (
-        rows(run / "evaluation.csv")[-1]["returns"]
-        == rows(finished_run / "evaluation.csv")[-1]["returns"]
-    )
-    steps = [int(row["step"]) for row in rows(run / stage / "metrics.csv")]
-    assert steps == sorted(set(steps))
+    assert run_differences(finished_run, run) == []
 
 
 def test_a_run_stopped_in_stage_2_can_be_evaluated(tiny_data, tmp_path, stop_at, capsys):
@@ -118,10 +114,14 @@ def test_a_run_stopped_in_stage_2_can_be_evaluated(tiny_data, tmp_path, stop_at,
     assert "over 2 episodes" in capsys.readouterr().out
 
 
-def test_sigterm_saves_and_ends_with_143(tiny_data, tmp_path, stop_at):
-    stop_at(WorldModelModule, 13, signal.SIGTERM)
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_scheduler_s_signal_saves_and_ends_with_75(signum, tiny_data, tmp_path, stop_at, capsys):
+    stop_at(WorldModelModule, 13, signum)
     run = tmp_path / "terminated"
-    assert tiny_fit(tiny_data, run) == 143
+    assert tiny_fit(tiny_data, run) == 75
+    assert f"stopped by {signum.name}. Continue with: lawm fit --resume {run}" in (
+        capsys.readouterr().err
+    )
     last = read_checkpoint(RunFolder(run).stage("world_model").last_checkpoint)
     assert last["global_step"] == 14
 
@@ -249,11 +249,51 @@ def test_a_checkpoint_of_another_config_is_refused(override, message, finished_r
     assert {p: p.read_bytes() for p in finished_run.rglob("*") if p.is_file()} == before
 
 
-def test_a_damaged_checkpoint_is_refused(finished_run, capsys):
-    path = RunFolder(finished_run).stage("policy").last_checkpoint
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    finished_run, tiny_data, tmp_path, capsys, caplog
+):
+    run = Path(shutil.copytree(finished_run, tmp_path / "damaged"))
+    path = RunFolder(run).stage("policy").last_checkpoint
     path.write_bytes(path.read_bytes()[:1000])
+    assert main(["fit", "--resume", str(run)]) == 0
+    assert f"checkpoint {path} cannot be read" in caplog.text
+    assert (path.parent / "last.ckpt.damaged").stat().st_size == 1000
+    assert run_differences(finished_run, run) == []
+
+
+def test_without_any_good_checkpoint_the_run_is_refused(finished_run, capsys):
+    stage = RunFolder(finished_run).stage("policy")
+    for path in (stage.last_checkpoint, stage.previous_checkpoint):
+        path.write_bytes(path.read_bytes()[:1000])
     assert main(["fit", "--resume", str(finished_run)]) == 2
-    assert f"checkpoint {path} cannot be read" in capsys.readouterr().err
+    assert f"checkpoint {stage.previous_checkpoint} cannot be read" in capsys.readouterr().err
+
+
+def test_a_moved_run_goes_on(finished_run, tiny_data, tmp_path, stop_at, monkeypatch):
+    first, moved = tmp_path / "first", tmp_path / "elsewhere" / "moved"
+    with monkeypatch.context():
+        stop_at(LatentPolicyModule, 7, signal.SIGTERM)
+        assert tiny_fit(tiny_data, first) == 75
+    monkeypatch.undo()
+    moved.parent.mkdir()
+    first.rename(moved)
+    assert main(["fit", "--resume", str(moved)]) == 0
+    assert not first.exists()
+    assert run_differences(finished_run, moved) == []
+
+
+def test_a_run_in_use_is_refused(finished_run, tiny_data, tmp_path, capsys):
+    """By another process; a second lock of the same one would be granted."""
+    holder = (
+        "import sys; from pathlib import Path; from lawm.run_lock import RunLock\n"
+        "with RunLock(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", holder, str(RunFolder(finished_run).lock_file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert main(["fit", "--resume", str(finished_run)]) == 2
+        process.stdin.close()
+    assert f"is in use by process {process.pid} on" in capsys.readouterr().err
 
 
 def test_an_unknown_environment_is_refused_before_stage_1(tiny_data, tmp_path, capsys):

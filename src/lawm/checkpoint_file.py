@@ -1,23 +1,50 @@
-"""Reading checkpoints: safely (no pickled code), and with a sentence when one is unusable."""
+"""Checkpoint files: written whole or not at all, verified when read, no pickled code.
+
+A checkpoint is the archive that ``torch.save`` writes, with a CRC-32 of each of its records.
+``torch.load`` does not check them; :func:`read_checkpoint` does.
+"""
 
 from __future__ import annotations
 
-import pickle
+import logging
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lawm.atomic_write import atomic_file
 from lawm.errors import LawmError
 
 IDENTITY_KEY = "lawm"  # where a checkpoint tells what it was trained with
+FORMAT_KEY = "lawm_format"
+FORMAT = 2  # raised when what a checkpoint holds, or where, changes
+_log = logging.getLogger(__name__)
+
+
+class DamagedCheckpointError(LawmError):
+    """The file is there, but it is not what was written."""
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: Path, previous: Path | None = None) -> None:
+    """Write a checkpoint.
+
+    Args:
+        checkpoint: Tensors and plain values.
+        path: The file.
+        previous: What was there before is kept here.
+    """
+    with atomic_file(path, previous) as file:
+        torch.save({**checkpoint, FORMAT_KEY: FORMAT}, file)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The whole checkpoint, tensors on the CPU.
+    """The whole checkpoint in today's format, tensors on the CPU.
 
     Raises:
-        LawmError: The file is missing, cut off, holds more than plain data, or is not from lawm.
+        DamagedCheckpointError: The file is cut off or altered, or holds more than plain data.
+        LawmError: The file is missing, not from lawm, or from a newer lawm.
     """
     if not path.is_file():
         raise LawmError(
@@ -25,10 +52,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "Run that stage first, or give the folder of a run that has one."
         )
     try:
+        _verify(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+    except Exception as error:  # a damaged archive can raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "the file is empty"
-        raise LawmError(
+        raise DamagedCheckpointError(
             f"checkpoint {path} cannot be read ({reason}); expected a whole checkpoint of plain "
             "weights and numbers. Take another checkpoint, or run that stage again."
         ) from error
@@ -39,7 +67,27 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"checkpoint {path} was not written by `lawm fit`: it lacks weights or settings. "
             "Expected a last.ckpt or best.ckpt of a run folder."
         )
-    return checkpoint
+    return _migrated(path, checkpoint)
+
+
+def newest_checkpoint(last: Path, previous: Path) -> tuple[Path, dict[str, Any]]:
+    """The last checkpoint and its content, or the one before it if the last is damaged.
+
+    The last is missing where the run was killed between its two renames.
+
+    Raises:
+        LawmError: There is none that can be used.
+    """
+    try:
+        if last.is_file() or not previous.is_file():
+            return last, read_checkpoint(last)
+    except DamagedCheckpointError as error:
+        if not previous.is_file():
+            raise
+        content = read_checkpoint(previous)
+        _log.warning("%s Until then the one before it is used: %s.", error, previous)
+        return previous, content
+    return previous, read_checkpoint(previous)
 
 
 def training_inputs(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -61,4 +109,48 @@ def training_inputs(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
     return inputs
 
 
-__all__ = ["IDENTITY_KEY", "read_checkpoint", "training_inputs"]
+def _verify(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"the checksum of its record {damaged} does not match")
+
+
+def _migrated(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    version = checkpoint.get(FORMAT_KEY, 1)  # the first format did not tell
+    if version not in (*_MIGRATIONS, FORMAT):
+        raise LawmError(
+            f"checkpoint {path} has format {version}, and this lawm reads formats 1 to {FORMAT}. "
+            "It was written by a newer lawm: update lawm to use it."
+        )
+    while version != FORMAT:
+        _log.info("%s is migrated from checkpoint format %d to %d.", path, version, version + 1)
+        checkpoint = _MIGRATIONS[version](checkpoint)
+        version += 1
+    return checkpoint
+
+
+def _from_1(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Random states were those of the first process alone, and a callback's own."""
+    callbacks = dict(checkpoint.get("callbacks", {}))
+    states = callbacks.pop("RandomStream", None)
+    migrated = {**checkpoint, FORMAT_KEY: 2}
+    if states is not None:
+        rows = {"cpu": states["cpu"][None]}
+        if len(states["cuda"]) == 1:
+            rows["cuda"] = states["cuda"][0][None]
+        migrated |= {"callbacks": callbacks, "random_states": rows}
+    return migrated
+
+
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+
+__all__ = [
+    "FORMAT",
+    "FORMAT_KEY",
+    "IDENTITY_KEY",
+    "DamagedCheckpointError",
+    "newest_checkpoint",
+    "read_checkpoint",
+    "training_inputs",
+    "write_checkpoint",
+]

@@ -16,9 +16,10 @@ from torch.nn.utils import clip_grad_norm_
 from lawm.agent import LatentActionAgent
 from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine
 from lawm.networks import MLP
+from lawm.ranks import of_all_ranks
 from lawm.returns import PercentileScale, lambda_returns
 from lawm.rssm import ModelState
-from lawm.running_means import RunningMeans, log_interval
+from lawm.running_means import RunningMeans
 from lawm.schedules import warmup_and_cooldown
 from lawm.spec import DataSpec
 from lawm.support_constraint import ConstraintName, make_constraint
@@ -110,7 +111,7 @@ class LatentPolicyModule(pl.LightningModule):
         self.entropy_coef, self.target_rate = entropy, target_rate
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
         self.cooldown = cooldown
-        self._means = RunningMeans()
+        self._means = RunningMeans("policy")
 
     def value(self, critic: MLP, features: Tensor) -> Tensor:
         """v(s) in units of return. The network predicts (1 - gamma) v, of a reward's size."""
@@ -126,7 +127,7 @@ class LatentPolicyModule(pl.LightningModule):
         discount = self.gamma * imagined.continuation
         next_value = self.value(self.target_critic, imagined.features[1:])
         returns = lambda_returns(imagined.reward, discount, next_value, self.lambda_)
-        scale = self.scale.update(self._reduced(self.scale.percentiles(returns)))
+        scale = self.scale.update(self.scale.percentiles(self._of_all_ranks(returns)))
 
         # Actor: scaled returns and entropy, weighted with the probability of getting there
         weight = self._arrival(discount)
@@ -160,23 +161,24 @@ class LatentPolicyModule(pl.LightningModule):
             "imagined_continuation": imagined.continuation.mean(),
         }
 
-    def _reduced(self, values: Tensor) -> Tensor:
-        """Mean over the ranks, so that all of them scale alike."""
-        if self._trainer is None or self.trainer.world_size == 1:
-            return values
-        reduced = self.trainer.strategy.reduce(values, reduce_op="mean")
-        assert isinstance(reduced, Tensor)
-        return reduced
+    def _of_all_ranks(self, values: Tensor) -> Tensor:
+        """Without gradient, so that all ranks scale alike, and as one with all their starts would.
+
+        A mean of the ranks' percentiles is not the percentile of them all.
+        """
+        is_alone = self._trainer is None or self.trainer.world_size == 1
+        return values if is_alone else of_all_ranks(self.trainer, values)
 
     def training_step(self, batch: ModelState, batch_idx: int) -> Tensor:
         """One joint update of actor and critic from a batch of start states."""
         del batch_idx
         loss, logs = self.compute_loss(batch)
         self._means.add(logs)
-        if (self.global_step + 1) % log_interval(self.trainer) == 0:
-            means = {f"policy/{name}": value for name, value in self._means.pop().items()}
-            self.log_dict(means, batch_size=batch.h.shape[0])
         return loss
+
+    def configure_callbacks(self) -> RunningMeans:
+        """What logs the losses and the imagined returns."""
+        return self._means
 
     @torch.no_grad()
     def update_target(self) -> None:

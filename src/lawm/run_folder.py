@@ -1,22 +1,23 @@
 """The folder of one run: what lies where, and the promise that nothing in it is overwritten.
 
 config.yaml                 the merged configuration, as run; accepted by `lawm fit --config`
-world_model/checkpoints/    last.ckpt                 policy/checkpoints/   last.ckpt, best.ckpt
+world_model/checkpoints/    last.ckpt, previous.ckpt  policy/checkpoints/   these and best.ckpt
 world_model/metrics.csv     one row per logged step   policy/metrics.csv
 world_model/DONE            JSON, once stage 1 ended  policy/DONE
 evaluation.csv              one row per evaluation in the environment
 tensorboard/                events of both stages on one time axis
 report.json                 the final table as numbers
+.lock                       who is training here, see :mod:`lawm.run_lock`
 """
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lawm.atomic_write import is_leftover, remove_leftovers, write_atomically
 from lawm.errors import LawmError
 from lawm.fit_config import StageName
 
@@ -49,6 +50,11 @@ class StageFolder:
         return self.checkpoints / "last.ckpt"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """The state saved before that, for the case that the newest is damaged."""
+        return self.checkpoints / "previous.ckpt"
+
+    @property
     def best_checkpoint(self) -> Path:
         """State with the best evaluation return (policy only)."""
         return self.checkpoints / "best.ckpt"
@@ -62,6 +68,10 @@ class StageFolder:
     def done_marker(self) -> Path:
         """Exists once the stage has ended; holds its :class:`StageRecord`."""
         return self.path / "DONE"
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is a state to go on from."""
+        return self.last_checkpoint.is_file() or self.previous_checkpoint.is_file()
 
     def read_done(self) -> StageRecord | None:
         """The record of the finished stage, None while it is not finished.
@@ -110,6 +120,11 @@ class RunFolder:
         """Numbers of the final table."""
         return self.path / "report.json"
 
+    @property
+    def lock_file(self) -> Path:
+        """Held by the process that trains here."""
+        return self.path / ".lock"
+
     def stage(self, name: StageName) -> StageFolder:
         """The part of one stage."""
         return StageFolder(self.path / name)
@@ -124,14 +139,15 @@ class RunFolder:
 
 
 def check_new_run_folder(path: Path, config_text: str) -> None:
-    """Refuse a folder that holds anything; writes nothing.
+    """Refuse a folder that holds anything but traces of a start that was killed; writes nothing.
 
     Raises:
         LawmError: The folder exists and is not empty, or it is a file.
     """
     if path.is_file():
         raise LawmError(f"run_dir {path} is a file; expected a new folder. Give another --run_dir.")
-    if path.is_dir() and any(path.iterdir()):
+    ours = RunFolder(path).lock_file
+    if path.is_dir() and any(f != ours and not is_leftover(f) for f in path.iterdir()):
         advice = "Give another --run_dir"
         config_file = RunFolder(path).config_file
         if config_file.is_file():
@@ -142,22 +158,39 @@ def check_new_run_folder(path: Path, config_text: str) -> None:
         raise LawmError(f"run_dir {path} is not empty, and lawm overwrites nothing. {advice}.")
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder of a new run, unless it is there.
+
+    Raises:
+        LawmError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+
+
 def create_run_folder(path: Path, config_text: str) -> RunFolder:
     """A new run folder that holds only the configuration.
 
     Raises:
-        LawmError: The folder exists and is not empty, or cannot be made.
+        LawmError: The folder exists and is not empty, or cannot be written.
     """
     check_new_run_folder(path, config_text)
+    make_folder(path)
     folder = RunFolder(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
         folder.write_config(config_text)
     except OSError as error:
-        raise LawmError(
-            f"run_dir {path} cannot be written ({error.strerror}). Give another --run_dir."
-        ) from error
+        raise _cannot_be_written(path, error) from error
     return folder
+
+
+def _cannot_be_written(path: Path, error: OSError) -> LawmError:
+    return LawmError(
+        f"run_dir {path} cannot be written ({error.strerror}). Give another --run_dir."
+    )
 
 
 def open_run_folder(path: Path) -> RunFolder:
@@ -177,26 +210,12 @@ def open_run_folder(path: Path) -> RunFolder:
     return folder
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write the file whole or not at all: a reader or a killed writer never sees a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 __all__ = [
     "RunFolder",
     "StageFolder",
     "StageRecord",
     "check_new_run_folder",
     "create_run_folder",
+    "make_folder",
     "open_run_folder",
-    "write_atomically",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
 
-from lawm.run_folder import write_atomically
+from lawm.atomic_write import write_atomically
 
 
 class _OnTrainerStep:
@@ -75,7 +76,7 @@ class OffsetTensorBoardLogger(_OnTrainerStep, TensorBoardLogger):
     Args:
         folder: The folder of the event files.
         offset: Step of the shared axis at which this stage begins.
-        resume_step: Older events beyond this step of the stage are void; None if there are none.
+        resume_step: Older events beyond this step of the stage are void; None voids all of it.
     """
 
     def __init__(self, folder: Path, offset: int = 0, resume_step: int | None = None) -> None:
@@ -90,9 +91,11 @@ class OffsetTensorBoardLogger(_OnTrainerStep, TensorBoardLogger):
         """The SummaryWriter; its steps are those of the stage, shifted on writing."""
         if self._writer is None:
             # The purge mark is written before the file is wrapped, so it is not shifted there
-            after = self._resume_step
-            purge = None if after is None else after + 1 + self._offset
-            self._writer = _ShiftedWriter(self._offset, log_dir=self.log_dir, purge_step=purge)
+            purge = (self._resume_step or 0) + 1 + self._offset
+            is_first = not any(Path(self.log_dir).glob("events.*"))
+            self._writer = _ShiftedWriter(
+                self._offset, log_dir=self.log_dir, purge_step=None if is_first else purge
+            )
         return self._writer
 
     @rank_zero_only
@@ -130,7 +133,9 @@ class MetricsCSV(_OnTrainerStep, Logger):
         super().__init__()
         self._path = path
         self._columns: list[str] = ["step"]
-        self._row: dict[str, float] = {}
+        self._row: dict[str, Any] = {}
+        self._last_written: int | None = None
+        self._is_row_written = False
         self._resume_step = -1 if resume_step is None else resume_step
         self._opened = False
 
@@ -150,11 +155,21 @@ class MetricsCSV(_OnTrainerStep, Logger):
         step = self._true_step(step)
         if self._row and self._row["step"] != step:
             self._write_row()
+            self._row = {}
         self._row.update({"step": step, **metrics})
+        self._is_row_written = False
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Nothing: ``config.yaml`` of the run holds them."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the newest row, and wait until all rows are on the disk."""
+        self._write_row()
+        if self._path.is_file():
+            with self._path.open("a") as file:
+                os.fsync(file.fileno())
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -162,22 +177,27 @@ class MetricsCSV(_OnTrainerStep, Logger):
         self._write_row()
 
     def _write_row(self) -> None:
-        if not self._row:
+        if not self._row or self._is_row_written:
             return
         if not self._opened:
             self._drop_rows_after_resume()
         new = sorted(set(self._row) - set(self._columns))
-        if new:
+        grows = self._row["step"] == self._last_written  # saved before it was full
+        if new or grows:
             rows = _read_rows(self._path)
+            if grows:
+                self._row = {**rows.pop(), **self._row}
             self._columns += new
             self._rewrite(rows)
         with self._path.open("a", newline="") as file:
             csv.DictWriter(file, self._columns, lineterminator="\n").writerow(self._row)
-        self._row = {}
+        self._last_written = self._row["step"]
+        self._is_row_written = True
 
     def _drop_rows_after_resume(self) -> None:
         rows = [row for row in _read_rows(self._path) if int(row["step"]) <= self._resume_step]
         self._columns = list(rows[0]) if rows else ["step"]
+        self._last_written = int(rows[-1]["step"]) if rows else None
         self._rewrite(rows)
         self._opened = True
 
@@ -197,10 +217,11 @@ def last_values(path: Path) -> dict[str, float]:
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
+    """All whole rows; of the last line a killed writer may have left a part."""
     if not path.is_file():
         return []
     with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+        return list(csv.DictReader(line for line in file if line.endswith("\n")))
 
 
 __all__ = ["MetricsCSV", "OffsetTensorBoardLogger", "last_values"]

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lawm.agent import LatentActionAgent
-from lawm.checkpoint_file import read_checkpoint
+from lawm.checkpoint_file import newest_checkpoint, read_checkpoint
 from lawm.policy_module import ConstraintConfig, LatentPolicyModule
-from lawm.run_folder import open_run_folder
+from lawm.run_folder import StageFolder, open_run_folder
 from lawm.spec import DataSpec
 from lawm.world_model import WorldModel, WorldModelConfig
 
@@ -29,10 +29,12 @@ def load(run: str | Path, checkpoint: CheckpointName = "last") -> LatentActionAg
         LawmError: There is no such run, no policy in it yet, or a checkpoint is damaged.
     """
     folder = open_run_folder(Path(run))
-    model = load_world_model(folder.stage("world_model").last_checkpoint)
+    model = load_world_model(folder.stage("world_model"))
     stage = folder.stage("policy")
-    path = stage.best_checkpoint if checkpoint == "best" else stage.last_checkpoint
-    saved = read_checkpoint(path)
+    if checkpoint == "best":
+        saved = read_checkpoint(stage.best_checkpoint)
+    else:
+        _, saved = newest_checkpoint(stage.last_checkpoint, stage.previous_checkpoint)
     settings: dict[str, Any] = dict(saved["hyper_parameters"])
     del settings["spec"]
     settings["constraint"] = ConstraintConfig(**settings["constraint"])
@@ -41,13 +43,13 @@ def load(run: str | Path, checkpoint: CheckpointName = "last") -> LatentActionAg
     return module.eval().agent()
 
 
-def load_world_model(path: Path) -> WorldModel:
-    """The world model of a stage-1 checkpoint, on the CPU.
+def load_world_model(stage: StageFolder) -> WorldModel:
+    """The world model of a run's stage 1, on the CPU.
 
     Raises:
         LawmError: The checkpoint is missing or damaged.
     """
-    saved = read_checkpoint(path)
+    _, saved = newest_checkpoint(stage.last_checkpoint, stage.previous_checkpoint)
     settings = saved["hyper_parameters"]
     model = WorldModel(DataSpec.from_dict(settings["spec"]), WorldModelConfig(**settings["model"]))
     prefix = "model."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,20 @@ import lightning.pytorch as pl
 from rich.console import Console
 
 from lawm.acceleration import accelerate
+from lawm.atomic_write import atomic_file, write_atomically
 from lawm.callbacks.progress import Figure, StageProgress
 from lawm.callbacks.random_stream import RandomStream
 from lawm.callbacks.stage_checkpoint import StageCheckpoint
 from lawm.callbacks.throughput import ThroughputCallback
-from lawm.checkpoint_file import IDENTITY_KEY, read_checkpoint, training_inputs
+from lawm.checkpoint_file import IDENTITY_KEY, newest_checkpoint, training_inputs
+from lawm.checkpoint_io import VerifiedCheckpointIO
 from lawm.errors import LawmError
 from lawm.fit_config import STAGES, FitConfig, StageName
 from lawm.ranks import is_rank_zero
 from lawm.run_folder import RunFolder, StageFolder, StageRecord
 from lawm.run_loggers import MetricsCSV, OffsetTensorBoardLogger, last_values
 from lawm.stage_identity import differences, fingerprint
+from lawm.stop_signals import StopSignals
 
 TITLES: dict[StageName, str] = {
     "world_model": "Stage 1 of 2, world model",
@@ -35,6 +37,7 @@ class StageRunner:
     Args:
         config: Of the run.
         folder: Of the run.
+        stop: Tells whether the run was asked to stop.
         name: Of the stage.
         inputs: What the stage's weights depend on, see :mod:`lawm.stage_identity`.
         may_extend: Whether the stage may go on after its end, to a larger ``max_steps``; not where
@@ -45,12 +48,14 @@ class StageRunner:
         self,
         config: FitConfig,
         folder: RunFolder,
+        stop: StopSignals,
         name: StageName,
         inputs: dict[str, Any],
         may_extend: bool,
     ) -> None:
         self._config = config
         self._folder = folder
+        self._stop = stop
         self._name = name
         self._inputs = inputs
         self._may_extend = may_extend
@@ -69,30 +74,31 @@ class StageRunner:
         """
         files = files or self.files
         record = files.read_done()
-        if record is None and not files.last_checkpoint.is_file():
+        if record is None and not files.has_checkpoint():
             return None
-        checkpoint = read_checkpoint(files.last_checkpoint)
+        path, checkpoint = _newest(files)
         may_differ_in_length = record is None or self._may_extend
-        self._require_same_inputs(files.last_checkpoint, checkpoint, may_differ_in_length)
+        self._require_same_inputs(path, checkpoint, may_differ_in_length)
         step, max_steps = int(checkpoint["global_step"]), self._settings.max_steps
         if step > max_steps:
             raise LawmError(
-                f"{files.last_checkpoint} is at step {step}, beyond stages.{self._name}.max_steps "
+                f"{path} is at step {step}, beyond stages.{self._name}.max_steps "
                 f"= {max_steps}; training does not go back. Set it to {step} or more."
             )
         return record if step == max_steps else None
 
     def reuse(self, source: StageFolder) -> None:
         """Copy a finished stage from another run, so that this run is complete by itself."""
-        self.files.checkpoints.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source.last_checkpoint, self.files.last_checkpoint)
+        path, _ = _newest(source)
+        with atomic_file(self.files.last_checkpoint) as file:
+            file.write(path.read_bytes())
         if source.metrics_file.is_file():
-            shutil.copyfile(source.metrics_file, self.files.metrics_file)
-        shutil.copyfile(source.done_marker, self.files.done_marker)
+            write_atomically(self.files.metrics_file, source.metrics_file.read_text())
+        write_atomically(self.files.done_marker, source.done_marker.read_text())
 
     def load_weights(self, module: pl.LightningModule, files: StageFolder | None = None) -> None:
         """Give a fresh module the weights of the finished stage."""
-        checkpoint = read_checkpoint((files or self.files).last_checkpoint)
+        _, checkpoint = _newest(files or self.files)
         module.load_state_dict(checkpoint["state_dict"])
 
     def train(
@@ -118,13 +124,14 @@ class StageRunner:
             first_step: Step of the run's time axis at which the stage begins.
             console: Where progress is shown.
         """
-        resume = self.files.last_checkpoint if self.files.last_checkpoint.is_file() else None
-        done_steps = int(read_checkpoint(resume)["global_step"]) if resume else None
+        resume, done_steps = self._resume_from()
         checkpoint = StageCheckpoint(
             self.files.last_checkpoint,
+            self.files.previous_checkpoint,
             self._settings.checkpoint_every_n_steps,
             identity={"inputs": self._inputs, "fingerprint": self.fingerprint},
             identity_key=IDENTITY_KEY,
+            stop=self._stop,
         )
         arguments = {**self._config.trainer, **self._settings.trainer_arguments()}
         throughput = ThroughputCallback(arguments.get("log_every_n_steps") or 50, count_transitions)
@@ -133,7 +140,7 @@ class StageRunner:
         tensorboard = OffsetTensorBoardLogger(self._folder.tensorboard, first_step, done_steps)
         table = MetricsCSV(self.files.metrics_file, done_steps)
         trainer = pl.Trainer(
-            **arguments,
+            **{**arguments, "plugins": _with_checkpoint_files(arguments.get("plugins"))},
             max_epochs=-1,
             check_val_every_n_epoch=None,  # validation counts steps: the data has no epochs
             use_distributed_sampler=False,  # the data modules share the batches among processes
@@ -168,6 +175,19 @@ class StageRunner:
         trainer.strategy.barrier()
         return record
 
+    def _resume_from(self) -> tuple[Path | None, int | None]:
+        """The checkpoint to go on from and its step, if there is one.
+
+        A damaged one is put aside, or it would take the place of the good one at the next save.
+        """
+        if not self.files.has_checkpoint():
+            return None, None
+        path, content = _newest(self.files)
+        damaged = self.files.last_checkpoint
+        if is_rank_zero() and path != damaged and damaged.is_file():
+            damaged.replace(damaged.with_name(f"{damaged.name}.damaged"))
+        return path, int(content["global_step"])
+
     def _require_same_inputs(
         self, path: Path, checkpoint: dict[str, Any], ignore_length: bool
     ) -> None:
@@ -177,6 +197,16 @@ class StageRunner:
                 f"checkpoint {path} was trained with another configuration: "
                 f"{'; '.join(different)}. Use the same values, or start a new run."
             )
+
+
+def _newest(files: StageFolder) -> tuple[Path, dict[str, Any]]:
+    return newest_checkpoint(files.last_checkpoint, files.previous_checkpoint)
+
+
+def _with_checkpoint_files(plugins: Any) -> list[Any]:  # noqa: ANN401
+    """Lightning's plugins, one or a list or none, and how checkpoints are stored."""
+    listed = plugins if isinstance(plugins, list) else [plugins] if plugins is not None else []
+    return [*listed, VerifiedCheckpointIO()]
 
 
 def _throughput(callback: ThroughputCallback) -> dict[str, float]:

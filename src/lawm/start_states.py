@@ -1,7 +1,8 @@
 """Start states of stage 2: the posterior states of the whole data set, computed once.
 
 Possible because training is offline: all trajectories, labelled and action-free, are known before
-the policy is trained, and the world model no longer changes.
+the policy is trained, and the world model no longer changes. Each process computes and holds the
+states of its share of the episodes.
 """
 
 from __future__ import annotations
@@ -16,13 +17,18 @@ from torch import Tensor
 
 from lawm.batch import Batch, EpisodeBatch
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
+from lawm.errors import LawmError
 from lawm.rssm import ModelState
 from lawm.world_model import WorldModel
 
 
 @torch.no_grad()
 def posterior_states(model: WorldModel, episodes: Iterable[EpisodeBatch]) -> ModelState:
-    """States ``(N, D)`` and ``(N, Z)`` of every real step of every episode, on the CPU."""
+    """States ``(N, D)`` and ``(N, Z)`` of every real step of every episode, on the CPU.
+
+    Raises:
+        LawmError: There is no episode.
+    """
     device = next(model.parameters()).device
     all_h: list[Tensor] = []
     all_z: list[Tensor] = []
@@ -32,7 +38,29 @@ def posterior_states(model: WorldModel, episodes: Iterable[EpisodeBatch]) -> Mod
         real = steps[:, None] <= chunk.length[None, :]
         all_h.append(observed.h.cpu()[real])
         all_z.append(observed.z.cpu()[real])
+    if not all_h:
+        raise LawmError(
+            "stage 2 has more processes than there are training episodes to start from, and each "
+            "needs one. Use fewer processes."
+        )
     return ModelState(torch.cat(all_h), torch.cat(all_z))
+
+
+def share_of(episodes: Iterable[EpisodeBatch], rank: int, world: int) -> Iterator[EpisodeBatch]:
+    """The episodes rank, rank + world, ... of all, in their chunks."""
+    before = 0
+    for chunk in episodes:
+        num = len(chunk.length)
+        rows = slice((rank - before) % world, num, world)
+        before += num
+        if rows.start < num:
+            yield EpisodeBatch(
+                obs={key: value[rows] for key, value in chunk.obs.items()},
+                action=chunk.action[rows],
+                reward=chunk.reward[rows],
+                has_reward=chunk.has_reward[rows],
+                length=chunk.length[rows],
+            )
 
 
 def as_batch(episodes: EpisodeBatch) -> Batch:
@@ -47,7 +75,7 @@ def as_batch(episodes: EpisodeBatch) -> Batch:
 
 
 class StartStateLoader:
-    """Endless batches of start states; batch k of rank r depends on (seed, k * world + r) alone."""
+    """Endless batches of a process's states; batch k of rank r depends on (seed, k * world + r)."""
 
     def __init__(
         self, states: ModelState, batch_size: int, seed: int, rank: int, world: int, length: int
@@ -106,20 +134,29 @@ class StartStateDataModule(pl.LightningDataModule):
         self.states: ModelState | None = None
 
     def setup(self, stage: str | None = None) -> None:
-        """Compute the states, once; the model's samples of z come from a generator of their own."""
+        """Compute the states, once; the model's samples of z come from a generator of their own.
+
+        Raises:
+            LawmError: There are fewer episodes than processes.
+        """
         del stage
-        if self.states is None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.seed)
-                self.states = posterior_states(self.world_model.eval(), self.data.episodes())
+        if self.states is not None:
+            return
+        rank, world = self._rank_and_world()
+        share = share_of(self.data.episodes(), rank, world)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed + rank)
+            self.states = posterior_states(self.world_model.eval(), share)
 
     def train_dataloader(self) -> StartStateLoader:
         """Endless random starts."""
         assert self.states is not None, "setup() first"
-        rank = self.trainer.global_rank if self.trainer else 0
-        world = self.trainer.world_size if self.trainer else 1
+        rank, world = self._rank_and_world()
         steps = 1_000_000  # an epoch is only Lightning's bookkeeping here
         return StartStateLoader(self.states, self.batch_size, self.seed, rank, world, steps)
 
+    def _rank_and_world(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-__all__ = ["StartStateDataModule", "StartStateLoader", "as_batch", "posterior_states"]
+
+__all__ = ["StartStateDataModule", "StartStateLoader", "as_batch", "posterior_states", "share_of"]

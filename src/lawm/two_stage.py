@@ -27,6 +27,7 @@ from lawm.spec import DataSpec
 from lawm.stage_identity import policy_inputs, world_model_inputs
 from lawm.stage_runner import StageRunner
 from lawm.start_states import StartStateDataModule
+from lawm.stop_signals import StopSignals
 from lawm.world_model_module import WorldModelModule
 
 _log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class TwoStageTrainer:
         path: The run folder.
         stage: Both stages or one of them.
         world_model_from: Run folder or checkpoint whose stage 1 is taken instead of training it.
+        stop: Tells whether the run was asked to stop; default nobody asks.
         console: Where progress is shown; default the standard error stream.
     """
 
@@ -54,12 +56,14 @@ class TwoStageTrainer:
         path: Path,
         stage: StageChoice = "all",
         world_model_from: Path | None = None,
+        stop: StopSignals | None = None,
         console: Console | None = None,
     ) -> None:
         self._config = config
         self._folder = RunFolder(path)
         self._stage = stage
         self._world_model_from = world_model_from
+        self._stop = stop or StopSignals()
         self._console = console
         self._data = MixedTrajectoryDataModule(**config.data, seed=config.seed)
         self._spec: DataSpec
@@ -75,13 +79,13 @@ class TwoStageTrainer:
             LawmError: Something is wrong with the data, the settings, or the checkpoints that are
                 to be continued or reused.
         """
-        config, folder = self._config, self._folder
+        config, folder, stop = self._config, self._folder, self._stop
         self._data.setup("fit")
         self._spec = self._data.spec
         inputs = world_model_inputs(config, self._data.fingerprint())
-        self._stage_1 = StageRunner(config, folder, "world_model", inputs, may_extend=False)
+        self._stage_1 = StageRunner(config, folder, stop, "world_model", inputs, may_extend=False)
         inputs = policy_inputs(config, self._stage_1.fingerprint)
-        self._stage_2 = StageRunner(config, folder, "policy", inputs, may_extend=True)
+        self._stage_2 = StageRunner(config, folder, stop, "policy", inputs, may_extend=True)
         self._find_world_model()
         if self._stage != "world_model":
             self._stage_2.finished_record()

@@ -13,7 +13,7 @@ from torchmetrics import R2Score
 
 from lawm.batch import Batch
 from lawm.rate_control import FixedRate, RateControl, TargetRate
-from lawm.running_means import RunningMeans, log_interval
+from lawm.running_means import RunningMeans
 from lawm.schedules import warmup_and_cooldown
 from lawm.spec import DataSpec
 from lawm.world_model import Observed, WorldModel, WorldModelConfig
@@ -102,7 +102,7 @@ class WorldModelModule(pl.LightningModule):
         self.dual_learning_rate = dual_learning_rate
         self.warmup_steps = warmup_steps
         self.cooldown = cooldown
-        self._means = RunningMeans()
+        self._means = RunningMeans("world_model")
         self.r2_inverse = R2Score(spec.action_dim, multioutput="variance_weighted")
         self.r2_action = R2Score(spec.action_dim, multioutput="variance_weighted")
 
@@ -131,14 +131,15 @@ class WorldModelModule(pl.LightningModule):
         return loss, logs | {"loss": loss, "beta": beta}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One update; logs the means of the last steps every ``log_every_n_steps``."""
+        """One update; the means of the last steps are logged every ``log_every_n_steps``."""
         del batch_idx
         loss, logs = self.compute_loss(batch)
         self._means.add(logs)
-        if (self.global_step + 1) % log_interval(self.trainer) == 0:
-            means = {f"world_model/{name}": value for name, value in self._means.pop().items()}
-            self.log_dict(means, batch_size=batch.num_rows)
         return loss
+
+    def configure_callbacks(self) -> RunningMeans:
+        """What logs the training losses."""
+        return self._means
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Losses and latent-action R^2 on held-out labelled windows."""

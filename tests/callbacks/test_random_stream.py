@@ -2,29 +2,51 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from lawm.callbacks.random_stream import RandomStream
 
-ALONE = SimpleNamespace(world_size=1, global_rank=0, global_step=0)
+MODULE = SimpleNamespace(device=torch.device("cpu"))
+STRATEGY = SimpleNamespace(root_device=torch.device("cpu"))
+ALONE = SimpleNamespace(strategy=STRATEGY, world_size=1, global_rank=0, global_step=0)
+
+
+def saved(stream, trainer=ALONE):
+    checkpoint = {}
+    stream.on_save_checkpoint(trainer, MODULE, checkpoint)
+    return checkpoint
+
+
+def restored(checkpoint, trainer=ALONE):
+    stream = RandomStream(0)
+    stream.on_load_checkpoint(trainer, MODULE, checkpoint)
+    torch.rand(9)  # what set-up draws
+    stream.on_train_start(trainer, MODULE)
+    return torch.rand(4)
 
 
 def test_a_restored_stream_goes_on_with_the_same_numbers():
     torch.manual_seed(3)
-    state = RandomStream(0).state_dict()
+    checkpoint = saved(RandomStream(0))
     expected = torch.rand(4)
-    restored = RandomStream(0)
-    restored.load_state_dict(state)
-    torch.rand(9)  # what set-up draws
-    restored.on_train_start(ALONE, None)
-    assert torch.equal(torch.rand(4), expected)
+    assert torch.equal(restored(checkpoint), expected)
+
+
+@pytest.mark.filterwarnings("ignore:The checkpoint was written by another number")
+def test_with_another_number_of_processes_each_is_seeded_anew():
+    checkpoint = saved(RandomStream(0))
+    pair = [SimpleNamespace(world_size=2, global_rank=rank, global_step=7) for rank in (0, 1)]
+    first, second = (restored(checkpoint, trainer) for trainer in pair)
+    assert not torch.equal(first, second)
+    assert torch.equal(restored(checkpoint, pair[1]), second)
 
 
 def test_a_new_stream_is_left_as_it_was_seeded():
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    RandomStream(0).on_train_start(ALONE, None)
+    RandomStream(0).on_train_start(ALONE, MODULE)
     assert torch.equal(torch.rand(4), expected)
 
 
@@ -35,9 +57,9 @@ def test_validation_draws_the_same_numbers_and_leaves_no_trace():
     stream, drawn, validation = RandomStream(5), [], []
     for _ in range(2):
         drawn.append(torch.rand(3))
-        stream.on_validation_start(ALONE, None)
+        stream.on_validation_start(ALONE, MODULE)
         validation.append(torch.rand(3))
-        stream.on_validation_end(ALONE, None)
+        stream.on_validation_end(ALONE, MODULE)
     assert torch.equal(torch.cat(drawn), expected)
     assert torch.equal(*validation)
 
@@ -47,6 +69,8 @@ def test_each_process_has_its_own_stream():
     for rank in (0, 1):
         torch.manual_seed(0)
         stream = RandomStream(0)
-        stream.on_train_start(SimpleNamespace(world_size=2, global_rank=rank, global_step=0), None)
+        stream.on_train_start(
+            SimpleNamespace(world_size=2, global_rank=rank, global_step=0), MODULE
+        )
         numbers.append(torch.rand(4))
     assert not torch.equal(*numbers)

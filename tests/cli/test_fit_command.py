@@ -7,8 +7,8 @@ from shard_factory import write_shard
 from tiny_runs import CONF, fit_arguments, tiny_fit
 
 from lawm.cli import main
-from lawm.cli.fit_command import _default_run_dir, _default_threads
 from lawm.cli.fit_parser import parse_fit
+from lawm.cli.launch import default_run_dir, default_threads
 from lawm.errors import LawmError
 
 CONFIGS = sorted(CONF.rglob("*.yaml"))
@@ -49,7 +49,7 @@ def test_the_default_run_folder_is_named_after_the_experiment(tiny_data, tmp_pat
 def test_a_launcher_needs_a_run_folder(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(LawmError, match=r"Give --run_dir\.$"):
-        _default_run_dir("x")
+        default_run_dir("x")
 
 
 def test_a_folder_with_other_files_is_not_touched(tiny_data, tmp_path, capsys):
@@ -95,4 +95,4 @@ def test_processes_share_the_cores(devices, cores, threads, monkeypatch):
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(cores)))
     config = parse_fit(["--data.shards", "a.h5", "--trainer.devices", devices]).config
-    assert _default_threads(config) == threads
+    assert default_threads(config) == threads

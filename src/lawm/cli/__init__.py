@@ -22,8 +22,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: The arguments; None takes those of the process.
 
     Returns:
-        The exit code: 0, 2 after a mistake in the arguments or files, 130 after Ctrl-C, 143 after
-        SIGTERM.
+        The exit code: 0, 2 after a mistake in the arguments or files, 130 after Ctrl-C, and of
+        `lawm fit` 75 after SIGTERM or SIGUSR1: the run was saved and is to be resumed.
     """
     arguments = sys.argv[1:] if argv is None else argv
     try:

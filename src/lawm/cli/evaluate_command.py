@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lawm.atomic_write import write_atomically
 from lawm.errors import LawmError
 from lawm.evaluation import EvaluationResult, Recording, evaluate
 from lawm.report import evaluation_numbers, return_text
-from lawm.run_folder import open_run_folder, write_atomically
+from lawm.run_folder import open_run_folder
 from lawm.saved_run import load
 from lawm.spec import DataSpec
 from lawm.video import check_video_path, write_video

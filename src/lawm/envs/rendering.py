@@ -21,7 +21,7 @@ _CONTEXTS = {  # in the order tried
     "osmesa": ("dm_control._render.pyopengl.osmesa_renderer", "OSMesaContext"),
 }
 _PROBE = "from dm_control import _render; _render.Renderer(8, 8).free()"
-_PROBE_SECONDS = 60
+_PROBE_SECONDS = 20  # both together stay below the time that an evaluation waits for a step
 
 
 @functools.cache

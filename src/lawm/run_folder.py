@@ -164,7 +164,7 @@ def open_run_folder(path: Path) -> RunFolder:
     """An existing run folder.
 
     Raises:
-        LawmError: There is no such folder, or it is not a run of lawm.
+        LawmError: There is no such folder, it is not a run of lawm, or a link in it leads out.
     """
     folder = RunFolder(path)
     if not path.is_dir():
@@ -174,7 +174,20 @@ def open_run_folder(path: Path) -> RunFolder:
             f"{path} is not a run folder: it holds no config.yaml. Expected the folder that "
             "`lawm fit` printed, such as runs/cheetah/<date-time>."
         )
+    _refuse_escaping_links(path)
     return folder
+
+
+def _refuse_escaping_links(path: Path) -> None:
+    """What is read, written or replaced in a run lies in its folder, whoever made the folder."""
+    root = path.resolve()
+    for below in sorted(path.rglob("*")):
+        if below.is_symlink() and not below.resolve().is_relative_to(root):
+            raise LawmError(
+                f"{below} is a link that leads out of the run folder, to {below.resolve()}; "
+                "expected a run whose files lie in it, as lawm would write there. Move the whole "
+                "folder instead, or put a copy in place of the link."
+            )
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def test_a_fault_has_its_reason_and_leaves_no_process(fault, kind, message):
 
 
 def test_a_fault_during_set_up_has_its_reason():
-    with pytest.raises(SimulatorFault, match="^ZeroDivisionError"):
+    with pytest.raises(SimulatorFault, match=r"^ZeroDivisionError"):
         SimulatorProcess(lambda: 1 / 0, timeout=30)
     with pytest.raises(SimulatorFault, match="died during set-up, exit code 3"):
         SimulatorProcess(lambda: os._exit(3), timeout=30)
@@ -127,5 +128,4 @@ def test_a_worker_does_not_outlive_its_parent(tmp_path):
 
 
 def _is_zombie(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rsplit(")", 1)[1].split()[0] == "Z"
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"

@@ -57,11 +57,13 @@ class SimulatorProcess:
 
     def reset(self, seeds: Sequence[int], recording: Recording | None) -> list[Seen]:
         """See :class:`~lawm.envs.simulators.Simulators`."""
-        return self._call("reset", seeds, recording)
+        seen: list[Seen] = self._call("reset", seeds, recording)
+        return seen
 
     def step(self, actions: np.ndarray, running: Sequence[int]) -> list[Seen]:
         """See :class:`~lawm.envs.simulators.Simulators`."""
-        return self._call("step", actions, running)
+        seen: list[Seen] = self._call("step", actions, running)
+        return seen
 
     def close(self) -> None:
         """End the worker: by itself, or within a second by force."""

@@ -90,6 +90,8 @@ class EpisodeStore:
         """
         num_labelled, num_rows = len(labelled_rows), len(labelled_rows) + len(free_rows)
         first = torch.from_numpy(np.concatenate([labelled_rows, free_rows]))
+        offset = torch.from_numpy(self.offset)
+        episode = torch.searchsorted(offset, first, right=True) - 1
         rows = first[:, None] + torch.arange(window + 1)  # (B, T + 1)
         every, steps = rows.flatten(), rows[:, :-1].flatten()
         return Batch(
@@ -103,6 +105,7 @@ class EpisodeStore:
             reward=self.reward.index_select(0, steps).view(num_rows, window),
             terminated=self.terminated.index_select(0, steps).view(num_rows, window),
             has_reward=self.has_reward.index_select(0, first),
+            source=torch.stack([episode, first - offset[episode]], dim=1),
         )
 
     def episode_batch(self, episodes: range) -> EpisodeBatch:

@@ -19,6 +19,7 @@ LAYERS = {
     "lawm.acceleration": LIGHTNING_MODULES,
     "lawm.start_states": LIGHTNING_MODULES,
     "lawm.saved_run": LIGHTNING_MODULES,
+    "lawm.replay": LIGHTNING_MODULES,
     "lawm.benchmarks": TRAINER,
     "lawm.stage_runner": TRAINER,
     "lawm.two_stage": TRAINER,
@@ -26,7 +27,7 @@ LAYERS = {
     "lawm.__main__": COMMAND_LINE,
 }
 # Of the lowest layer, what speaks to Lightning's Trainer; no network and no function of the method
-LIGHTNING_HELPERS = {"lawm.ranks", "lawm.run_loggers", "lawm.running_means"}
+LIGHTNING_HELPERS = {"lawm.ranks", "lawm.stage_faults", "lawm.run_loggers", "lawm.running_means"}
 USES_TORCH = {"mixed_trajectories", "episode_store", "batch_loaders"}  # of the data modules
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lawm.agent import LatentActionAgent
+from lawm.finite_guard import FiniteGuard
 from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine
 from lawm.networks import MLP
 from lawm.returns import PercentileScale, lambda_returns
@@ -110,6 +111,7 @@ class LatentPolicyModule(pl.LightningModule):
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
         self.cooldown = cooldown
         self._means = RunningMeans()
+        self.guard = FiniteGuard()
 
     def value(self, critic: MLP, features: Tensor) -> Tensor:
         """v(s) in units of return. The network predicts (1 - gamma) v, of a reward's size."""
@@ -171,6 +173,7 @@ class LatentPolicyModule(pl.LightningModule):
         """One joint update of actor and critic from a batch of start states."""
         del batch_idx
         loss, logs = self.compute_loss(batch)
+        self._loss = loss.detach()
         self._means.add(logs)
         if (self.global_step + 1) % log_interval(self.trainer) == 0:
             means = {f"policy/{name}": value for name, value in self._means.pop().items()}
@@ -220,9 +223,11 @@ class LatentPolicyModule(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clips actor and critic apart: the size of one must not throttle the other."""
-        del optimizer, gradient_clip_val, gradient_clip_algorithm
-        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.gradient_clip)
-        torch.nn.utils.clip_grad_norm_(self.critic.parameters(), self.gradient_clip)
+        del gradient_clip_val, gradient_clip_algorithm
+        clip = torch.nn.utils.clip_grad_norm_
+        norms = [clip(part.parameters(), self.gradient_clip) for part in (self.policy, self.critic)]
+        norm = torch.linalg.vector_norm(torch.stack(norms))
+        self.guard.watch(optimizer, self.global_step, self._loss, norm)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # noqa: ANN401
         """Without the frozen world model, which has a checkpoint of its own."""

@@ -7,6 +7,7 @@ world_model/DONE            JSON, once stage 1 ended  policy/DONE
 evaluation.csv              one row per evaluation in the environment
 tensorboard/                events of both stages on one time axis
 report.json                 the final table as numbers
+faults/                     batches whose loss was not finite, if there were any
 """
 
 from __future__ import annotations
@@ -104,6 +105,11 @@ class RunFolder:
     def tensorboard(self) -> Path:
         """Event files of both stages."""
         return self.path / "tensorboard"
+
+    @property
+    def faults(self) -> Path:
+        """Batches whose loss was not finite, for `lawm replay`."""
+        return self.path / "faults"
 
     @property
     def report_file(self) -> Path:

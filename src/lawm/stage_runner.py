@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 from rich.console import Console
 
 from lawm.acceleration import accelerate
+from lawm.callbacks.health import HealthCallback
 from lawm.callbacks.progress import Figure, StageProgress
 from lawm.callbacks.random_stream import RandomStream
 from lawm.callbacks.stage_checkpoint import StageCheckpoint
@@ -146,6 +147,7 @@ class StageRunner:
                 throughput,
                 *callbacks,
                 progress,
+                HealthCallback(self._name, self._folder.faults, self._folder.path),
                 checkpoint,
             ],
         )

@@ -25,6 +25,7 @@ from lawm.report import build_report, evaluation_numbers, failed_evaluation
 from lawm.rssm import ModelState
 from lawm.run_folder import RunFolder, StageFolder, StageRecord
 from lawm.spec import DataSpec
+from lawm.stage_faults import told_in_sentences
 from lawm.stage_identity import policy_inputs, world_model_inputs
 from lawm.stage_runner import StageRunner
 from lawm.start_states import StartStateDataModule
@@ -100,15 +101,16 @@ class TwoStageTrainer:
         world_model = self._new_world_model()
         if self._reused is not None and is_rank_zero():
             self._stage_1.reuse(self._reused)
-        records = {"world_model": self._fit_world_model(world_model)}
+        with told_in_sentences("world_model", self._folder.path):
+            records = {"world_model": self._fit_world_model(world_model)}
 
         # Stage 2: the policy, in the imagination of the frozen world model
         if self._stage != "world_model":
             pl.seed_everything(self._config.seed, verbose=False)
             policy = self._new_policy(world_model)
-            records["policy"] = self._fit_policy(
-                policy, world_model, first_step=records["world_model"].global_step
-            )
+            first_step = records["world_model"].global_step
+            with told_in_sentences("policy", self._folder.path):
+                records["policy"] = self._fit_policy(policy, world_model, first_step)
 
         evaluations = records["policy"].results if "policy" in records else {}
         report = build_report(self._folder, self._spec, self._data.summary(), records, evaluations)

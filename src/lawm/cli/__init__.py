@@ -1,4 +1,4 @@
-"""The command line: `lawm fit`, `lawm evaluate`, `lawm data` and `lawm bench`.
+"""The command line: `lawm fit`, `evaluate`, `data`, `bench`, `doctor` and `replay`.
 
 Nothing heavy is imported before a command needs it: `lawm --help` answers at once.
 """
@@ -52,6 +52,14 @@ def _run(arguments: list[str]) -> int:
         from lawm.cli.bench_command import run_bench
 
         return run_bench(args)
+    if args.command == "doctor":
+        from lawm.cli.doctor_command import run_doctor
+
+        return run_doctor(args)
+    if args.command == "replay":
+        from lawm.cli.replay_command import run_replay
+
+        return run_replay(args)
     if args.command == "data":
         from lawm.cli.data_commands import run_data
 
@@ -64,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     from lawm.cli.bench_arguments import add_bench_parser
     from lawm.cli.data_commands import add_data_parser
     from lawm.cli.evaluate_arguments import add_evaluate_parser
+    from lawm.cli.health_arguments import add_health_parsers
 
     parser = argparse.ArgumentParser(
         prog="lawm",
@@ -78,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     add_evaluate_parser(commands)
     add_data_parser(commands)
     add_bench_parser(commands)
+    add_health_parsers(commands)
     return parser
 
 

@@ -43,7 +43,7 @@ def write_fault(path: Path, fault: Fault) -> None:
     arrays = {f"batch/{name}": value for name, value in _tensors(fault.batch).items()}
     arrays |= {f"random/{name}": value for name, value in fault.random_state.items()}
     info = json.dumps({"stage": fault.stage, **fault.info})
-    plain = {name: value.cpu().numpy() for name, value in arrays.items()}
+    plain: dict[str, Any] = {name: value.cpu().numpy() for name, value in arrays.items()}
     np.savez(path, info=np.array(info), **plain)
 
 
@@ -94,7 +94,7 @@ def _as_batch(stage: str, tensors: dict[str, Tensor]) -> Batch | ModelState:
         return ModelState(**tensors)
     obs = _below(tensors, "obs/")
     others = {name: value for name, value in tensors.items() if not name.startswith("obs/")}
-    return Batch(obs=obs, **others)  # type: ignore[arg-type]
+    return Batch(obs=obs, **others)
 
 
 def _below(values: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

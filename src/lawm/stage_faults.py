@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lawm.errors import LawmError
 from lawm.finite_guard import NotFiniteError
@@ -26,8 +26,8 @@ _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EIO, errno.ENODEV, err
 _NO_CPU_MEMORY = re.compile(r"can't allocate memory|Cannot allocate memory|not enough memory")
 _LOST_PROCESS = re.compile(
     r"Connection closed by peer|Connection reset by peer|Broken pipe|Socket closed|recvValue failed"
-    r"|sendBytes failed|Timed out waiting|NCCL error|ncclRemoteError|Gloo connect|Connection refused"
-    r"|DDP expects same model across all ranks|failed to connect",
+    r"|sendBytes failed|Timed out waiting|NCCL error|ncclRemoteError|Connection refused"
+    r"|failed to connect",
     re.IGNORECASE,
 )
 
@@ -60,18 +60,18 @@ def told_in_sentences(stage: StageName, run: Path) -> Iterator[None]:
         text = str(error)
         if _NO_CPU_MEMORY.search(text):
             raise LawmError(_out_of_memory(stage, run, text)) from error
-        if _LOST_PROCESS.search(text):
-            raise LawmError(lost_process(run, text.splitlines()[0])) from error
+        if found := _LOST_PROCESS.search(text):
+            raise LawmError(_lost_process(run, found[0])) from error
         raise
     except MisconfigurationException as error:
         raise LawmError(f"Lightning refuses the settings of {stage}: {error}") from error
 
 
-def lost_process(run: Path, reason: str) -> str:
+def _lost_process(run: Path, reason: str) -> str:
     """The sentence for a run of several processes of which one is gone."""
     return (
-        f"another process of this run has ended, so this one ends too ({reason}). What that process "
-        f"said last tells why. {_go_on(run)}"
+        f"another process of this run has ended, so this one ends too ({reason}). What that "
+        f"process said last tells why. {_go_on(run)}"
     )
 
 
@@ -106,7 +106,7 @@ def _file_fault(error: OSError, run: Path) -> str | None:
 
 
 def _go_on(run: Path) -> str:
-    return f"The last checkpoint is whole: then go on with `lawm fit --resume {run}`."
+    return f"What was saved is whole: then go on with `lawm fit --resume {run}`."
 
 
-__all__ = ["lost_process", "told_in_sentences"]
+__all__ = ["told_in_sentences"]

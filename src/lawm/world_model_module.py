@@ -169,9 +169,10 @@ class WorldModelModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips the norm itself and watches it: Lightning refuses a fused optimiser under mixed precision.
+        """Clips the norm itself, and watches it.
 
-        It fears for a gradient scaler, which bfloat16 does not have.
+        Lightning refuses to clip with a fused optimiser under mixed precision: it fears for a
+        gradient scaler, which bfloat16 does not have.
         """
         del gradient_clip_algorithm
         norm = torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val or math.inf)

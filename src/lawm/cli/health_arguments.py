@@ -22,6 +22,13 @@ def add_health_parsers(commands: Any) -> None:  # noqa: ANN401 (argparse's type 
     )
     doctor.add_argument("--json", action="store_true", help="print JSON instead of a table")
     doctor.add_argument(
+        "--config",
+        type=Path,
+        default=Path("conf/cheetah.yaml"),
+        metavar="FILE",
+        help="what would be trained (default conf/cheetah.yaml)",
+    )
+    doctor.add_argument(
         "--run_dir", type=Path, default=Path("runs"), help="where runs will lie (default runs)"
     )
     replay: argparse.ArgumentParser = commands.add_parser(

@@ -165,7 +165,7 @@ class LossHistory:
     """Tells when a logged loss explodes.
 
     That is, when it lies above the median of the 20 before it by more than 20 times their median
-    absolute deviation (or 1 % of the median, where that is more), and above the highest of them by
+    absolute deviation (or 20 % of the median, where that is more), and above the highest of them by
     more than their whole range. The first five are never compared. After a warning the next 20 are
     let pass: one explosion is told once.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lawm.errors import LawmError
+from lawm.file_faults import file_fault
 from lawm.finite_guard import NotFiniteError
 from lawm.fit_config import StageName
 
@@ -20,9 +20,6 @@ _TO_LOWER: dict[StageName, str] = {
     "world_model.model.hidden",
     "policy": "start_states.batch_size first, then policy.horizon and policy.hidden",
 }
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
-_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EIO, errno.ENODEV, errno.ENXIO}
 _NO_CPU_MEMORY = re.compile(r"can't allocate memory|Cannot allocate memory|not enough memory")
 _LOST_PROCESS = re.compile(
     r"Connection closed by peer|Connection reset by peer|Broken pipe|Socket closed|recvValue failed"
@@ -52,10 +49,10 @@ def told_in_sentences(stage: StageName, run: Path) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise LawmError(_out_of_memory(stage, run, str(error))) from error
     except OSError as error:
-        sentence = _file_fault(error, run)
+        sentence = file_fault(error)
         if sentence is None:
             raise
-        raise LawmError(sentence) from error
+        raise LawmError(f"{sentence} {_go_on(run)}") from error
     except RuntimeError as error:
         text = str(error)
         if _NO_CPU_MEMORY.search(text):
@@ -83,26 +80,6 @@ def _out_of_memory(stage: StageName, run: Path, text: str) -> str:
         f"trainer.precision to bf16-mixed; stages.{stage}.accumulate_grad_batches 2 with half the "
         f"batch size takes half the memory for the same gradient. {_go_on(run)}"
     )
-
-
-def _file_fault(error: OSError, run: Path) -> str | None:
-    file = error.filename or f"a file in {run}"
-    if error.errno in _DISK_FULL:
-        return (
-            f"{file} cannot be written: {error.strerror}. Free space on the disk of {run}, or have "
-            f"your quota raised. {_go_on(run)}"
-        )
-    if error.errno in _NOT_WRITABLE:
-        return (
-            f"{file} cannot be written: {error.strerror}. Make {run} writable for this user. "
-            f"{_go_on(run)}"
-        )
-    if error.errno in _GONE:
-        return (
-            f"{file} cannot be used: {error.strerror}. It was there before; bring it or its disk "
-            f"back. {_go_on(run)}"
-        )
-    return None
 
 
 def _go_on(run: Path) -> str:

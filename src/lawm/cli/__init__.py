@@ -10,6 +10,7 @@ import sys
 
 from lawm import __version__
 from lawm.errors import LawmError
+from lawm.file_faults import file_fault
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell expects
 USER_ERROR = 2
@@ -30,6 +31,12 @@ def main(argv: list[str] | None = None) -> int:
         return _run(arguments)
     except LawmError as error:
         print(f"lawm: error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except OSError as error:
+        sentence = file_fault(error)
+        if sentence is None:
+            raise
+        print(f"lawm: error: {sentence}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("lawm: interrupted.", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import random
@@ -17,6 +18,8 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lawm.callbacks.evaluation_point import EvaluationPoint, PredictsReturn, write_csv
+from lawm.envs.simulator_process import SimulatorFault
+from lawm.errors import LawmError
 from lawm.evaluation import EvaluationResult, Evaluator
 
 IMAGINED_VALUE = "evaluation/imagined_value"
@@ -30,8 +33,10 @@ class EvaluationCallback(pl.Callback):
 
     The module must have a method ``agent() -> lawm.evaluation.Agent`` that shares its weights.
     Training goes on as if nothing had happened: random numbers and train/eval modes are put back.
-    A simulator that fails costs a warning and a row in the CSV, not the run; one that cannot even
-    be set up stops the run before its first step. Under DDP rank 0 evaluates, the others wait.
+    The simulators live in a worker process. One that raises, crashes or hangs costs a warning, the
+    reason in the CSV and in TensorBoard's text, and a fresh worker for the next evaluation, not the
+    run; only an environment that does not exist stops the run before its first step. Under DDP rank
+    0 evaluates, the others wait.
 
     Logs ``evaluation/return_mean``, ``_std``, ``_min``, ``_max`` and ``_normalised`` (0 is the
     mean episode of the data, 1 its best). Of a module that :class:`PredictsReturn` also
@@ -58,6 +63,7 @@ class EvaluationCallback(pl.Callback):
         final_episodes: int = 10,
         seed: int = 0,
         max_parallel: int = 10,
+        timeout: float = 60.0,
         data_return_mean: float = math.nan,
         data_return_best: float = math.nan,
         csv_path: str | Path | None = None,
@@ -73,6 +79,7 @@ class EvaluationCallback(pl.Callback):
             final_episodes: Episodes of the evaluation when training ends.
             seed: Episode i starts from ``seed + i`` in every evaluation, so they are paired.
             max_parallel: Episodes that run side by side.
+            timeout: Seconds after which simulators that do not answer are killed.
             data_return_mean: Mean return of the training data's episodes; NaN if unknown.
             data_return_best: Their best return; NaN if unknown.
             csv_path: One row an evaluation; the file always holds :attr:`results`, no more.
@@ -86,6 +93,7 @@ class EvaluationCallback(pl.Callback):
         self._final_episodes = final_episodes
         self._seed = seed
         self._max_parallel = max_parallel
+        self._timeout = timeout
         self._data_returns = (data_return_mean, data_return_best)
         self._csv_path = Path(csv_path) if csv_path else None
         self._best_checkpoint_path = best_checkpoint_path
@@ -96,13 +104,17 @@ class EvaluationCallback(pl.Callback):
         self.final = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set up the simulator.
+        """Set up the simulator; one that fails at this is tried again at each evaluation.
 
         Raises:
             LawmError: There is no such environment.
         """
         if trainer.is_global_zero:
-            self._evaluator = Evaluator(self._env_id, self._action_repeat, self._max_parallel)
+            with contextlib.suppress(SimulatorFault):
+                self._evaluator = self._make_evaluator()
+
+    def _make_evaluator(self) -> Evaluator:
+        return Evaluator(self._env_id, self._action_repeat, self._max_parallel, self._timeout)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count the steps to the next evaluation from where training starts or resumes."""
@@ -161,7 +173,6 @@ class EvaluationCallback(pl.Callback):
             trainer.save_checkpoint(self._best_checkpoint_path, weights_only=True)
 
     def _measure(self, step: int, pl_module: pl.LightningModule, final: bool) -> EvaluationPoint:
-        assert self._evaluator is not None
         began = time.perf_counter()
         result, error, values = None, "", {}
         try:
@@ -170,16 +181,18 @@ class EvaluationCallback(pl.Callback):
                 pl_module.eval()
                 agent = pl_module.agent()  # type: ignore[operator]  # see the class docstring
                 episodes = self._final_episodes if final else self._episodes
+                self._evaluator = self._evaluator or self._make_evaluator()
                 result = self._evaluator.run(agent, episodes, self._seed)
                 values = _values(pl_module, result)
         except Exception as exception:  # simulators raise anything
-            error = f"{type(exception).__name__}: {exception}"
+            is_told = isinstance(exception, (SimulatorFault, LawmError))
+            error = str(exception) if is_told else f"{type(exception).__name__}: {exception}"
             _log.warning(
                 "The evaluation in %s at step %d failed and training goes on without it: %s",
                 self._env_id,
                 step,
                 error,
-                exc_info=exception,
+                exc_info=None if is_told else exception,
             )
         seconds = time.perf_counter() - began
         return EvaluationPoint(step, final, result, seconds, error, **values)
@@ -196,6 +209,7 @@ class EvaluationCallback(pl.Callback):
 
     def _log_metrics(self, trainer: pl.Trainer, point: EvaluationPoint) -> None:
         if point.result is None:
+            _log_text(trainer, "evaluation/failed", point.error, point.step)
             return
         metrics = {
             "evaluation/return_mean": point.result.mean,
@@ -221,6 +235,12 @@ def _lay_out_chart(trainer: pl.Trainer) -> None:
                 category="evaluation",
                 title="imagined value beside true discounted return",
             )
+
+
+def _log_text(trainer: pl.Trainer, tag: str, text: str, step: int) -> None:
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_text(tag, text, step)
 
 
 def _values(module: pl.LightningModule, result: EvaluationResult) -> dict[str, float]:

@@ -102,6 +102,7 @@ class EpisodeStore:
             reward=self._reward(episodes, steps, window, has_reward),
             terminated=self._terminated(episodes, steps, window),
             has_reward=torch.from_numpy(has_reward),
+            source=torch.from_numpy(np.stack([episodes, steps], axis=1)),
         )
 
     def episode_batch(self, episodes: range) -> EpisodeBatch:

@@ -27,6 +27,7 @@ from lawm.data_modules.trajectory_split import (
     EpisodeSplit,
     ShardHeader,
     find_shards,
+    locate_episode,
     read_headers,
     split_episodes,
 )
@@ -241,6 +242,22 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         if device.type == "cuda":
             return batch.pin_memory().to(device, non_blocking=True)
         return batch.to(device)
+
+    def describe(self, batch: Batch) -> list[str]:
+        """Where each window of a batch comes from: shard, episode and steps."""
+        assert batch.source is not None, "a batch that this module did not make"
+        window, found = batch.reward.shape[1], []
+        for row, (number, step) in enumerate(batch.source.tolist()):
+            path, episode = locate_episode(self._headers, self._split, number)
+            kind = "labelled" if row < batch.num_labelled else "action-free"
+            found.append(f"{path}, episode {episode}, steps {step} to {step + window} ({kind})")
+        return found
+
+    def describe_start(self, number: int, step: int) -> str:
+        """Where the start state of a step of :meth:`episodes` comes from."""
+        first = self._training_episodes().start
+        path, episode = locate_episode(self._headers, self._split, first + number)
+        return f"{path}, episode {episode}, step {step}"
 
     def episodes(self, chunk: int = 64) -> Iterator[EpisodeBatch]:
         """The episodes that are trained on, ``chunk`` at a time, the labelled ones first."""

@@ -209,12 +209,31 @@ def _names(headers: Sequence[ShardHeader]) -> str:
     return ", ".join(str(header.path) for header in headers if header.may_label)
 
 
+def locate_episode(
+    headers: Sequence[ShardHeader], split: EpisodeSplit, number: int
+) -> tuple[Path, int]:
+    """The shard of an episode, and its number in there.
+
+    Args:
+        headers: In the order by which the split numbers their episodes.
+        split: The part that each episode plays.
+        number: Where the held-out episodes come first, then the labelled, then the action-free.
+    """
+    number = int(np.concatenate([split.held_out, split.labelled, split.free])[number])
+    for header in headers:
+        if number < header.episodes.num_episodes:
+            return header.path, number
+        number -= header.episodes.num_episodes
+    raise IndexError(number)
+
+
 __all__ = [
     "ArrayLayout",
     "EpisodeSplit",
     "ShardHeader",
     "disagreement",
     "find_shards",
+    "locate_episode",
     "read_headers",
     "split_episodes",
 ]

@@ -19,6 +19,7 @@ LAYERS = {
     "lawm.acceleration": LIGHTNING_MODULES,
     "lawm.start_states": LIGHTNING_MODULES,
     "lawm.saved_run": LIGHTNING_MODULES,
+    "lawm.replay": LIGHTNING_MODULES,
     "lawm.benchmarks": TRAINER,
     "lawm.stage_runner": TRAINER,
     "lawm.two_stage": TRAINER,
@@ -38,6 +39,7 @@ LIGHTNING_HELPERS = {
     "lawm.ranks",
     "lawm.run_loggers",
     "lawm.running_means",
+    "lawm.stage_faults",
 }
 
 

@@ -62,3 +62,22 @@ def test_traces_of_a_start_that_was_killed_do_not_stand_in_the_way(tmp_path):
         (tmp_path / name).write_text("")
     folder = create_run_folder(tmp_path, "seed: 1\n")
     assert sorted(path.name for path in folder.path.iterdir()) == [".lock", "config.yaml"]
+
+
+@pytest.mark.parametrize("inside", ["policy/checkpoints", "metrics.csv", "tensorboard/deep"])
+def test_links_that_lead_out_of_a_run_are_refused(inside, tmp_path):
+    run, link = tmp_path / "run", tmp_path / "run" / inside
+    link.parent.mkdir(parents=True)
+    (run / "config.yaml").write_text("{}")
+    link.symlink_to("../" * len(Path(inside).parts) + "outside")
+    with pytest.raises(LawmError, match=f"{inside} is a link that leads out of the run folder"):
+        open_run_folder(run)
+
+
+def test_links_inside_of_a_run_and_to_a_run_are_fine(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("{}")
+    (run / "again.yaml").symlink_to("config.yaml")
+    (tmp_path / "link").symlink_to(run)
+    assert open_run_folder(tmp_path / "link").config_file.is_file()

@@ -32,6 +32,8 @@ class Batch:
     reward: Tensor  # (B, T) float32; zero where has_reward is False
     terminated: Tensor  # (B, T) float32 in {0, 1}: the transition t -> t + 1 ended the task
     has_reward: Tensor  # (B,) bool
+    source: Tensor | None = None
+    """(B, 2) int64: number of each window's episode in the data module, and its first step."""
 
     @property
     def num_rows(self) -> int:
@@ -55,6 +57,7 @@ class Batch:
             reward=move(self.reward),
             terminated=move(self.terminated),
             has_reward=move(self.has_reward),
+            source=None if self.source is None else move(self.source),
         )
 
     def pin_memory(self) -> Batch:
@@ -65,6 +68,7 @@ class Batch:
             reward=self.reward.pin_memory(),
             terminated=self.terminated.pin_memory(),
             has_reward=self.has_reward.pin_memory(),
+            source=None if self.source is None else self.source.pin_memory(),
         )
 
 

@@ -1,11 +1,12 @@
 """The return of an agent in its environment.
 
-Episodes run in lock-step in one process: each simulator takes one step, then the agent is called
-once for all of them. For small policies that is several times faster than one process an episode.
+Episodes run in lock-step: each simulator takes one step, then the agent is called once for all of
+them. For small policies that is several times faster than one process an episode.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import statistics
@@ -16,7 +17,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lawm.envs import Environment, make_env
+from lawm.envs import make_env
+from lawm.envs.simulator_process import SimulatorProcess
+from lawm.envs.simulators import LocalSimulators, Recording, Simulators
 from lawm.errors import LawmError
 
 
@@ -42,16 +45,6 @@ class Agent(Protocol):
             Actions (n, A) in the environment's units, and the new memory.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Recording:
-    """Which episodes to film, and how large."""
-
-    episodes: int = 1  # the first so many
-    height: int = 240  # pixels
-    width: int = 320  # pixels
-    camera: int = 0  # of the environment; in the DeepMind Control Suite 0 follows the body
 
 
 @dataclass(frozen=True)
@@ -141,64 +134,79 @@ class EvaluationResult:
 class Evaluator:
     """Evaluates agents in one task again and again; keeps the simulators, whose set-up is slow."""
 
-    def __init__(self, env_id: str, action_repeat: int, max_parallel: int = 10) -> None:
+    def __init__(
+        self,
+        env_id: str,
+        action_repeat: int,
+        max_parallel: int = 10,
+        timeout: float | None = None,
+    ) -> None:
         """Set up one simulator, so that a wrong name fails here; the others follow when needed.
 
         Args:
             env_id: For :func:`lawm.envs.make_env`.
             action_repeat: Control steps that one action is held for.
             max_parallel: Episodes in lock-step at a time.
+            timeout: Seconds that a step of the simulators may take. With it they live in a worker
+                process, and a simulator that crashes or hangs costs one evaluation; None keeps
+                them in this process.
 
         Raises:
             LawmError: No such environment, or ``max_parallel`` below one.
+            SimulatorFault: The simulator cannot be set up in the worker.
         """
         _require_positive("max_parallel", max_parallel)
         self._max_parallel = max_parallel
         self._make_env = functools.partial(make_env, env_id, action_repeat)
-        self._envs = [self._make_env()]
+        self._timeout = timeout
+        self._simulators: Simulators | None = self._make_simulators()
 
     def run(
         self, agent: Agent, episodes: int = 10, seed: int = 0, recording: Recording | None = None
     ) -> EvaluationResult:
-        """Run whole episodes; see :func:`evaluate`."""
+        """Run whole episodes; see :func:`evaluate`. After a fault the next call starts afresh."""
         _require_positive("episodes", episodes)
         began = time.perf_counter()
-        while len(self._envs) < min(episodes, self._max_parallel):
-            self._envs.append(self._make_env())
+        if self._simulators is None:
+            self._simulators = self._make_simulators()
+        simulators = self._simulators
         seeds = tuple(range(seed, seed + episodes))
-        rewards: list[np.ndarray] = []
-        first_obs: list[dict[str, np.ndarray]] = []
-        videos: list[np.ndarray] = []
-        for first in range(0, episodes, self._max_parallel):
-            chunk = seeds[first : first + self._max_parallel]
-            cameras = [
-                _Camera(recording) if recording and first + i < recording.episodes else None
-                for i in range(len(chunk))
-            ]
-            envs = self._envs[: len(chunk)]
-            chunk_obs, chunk_rewards = _run_lock_step(agent, envs, chunk, cameras)
-            first_obs.append(chunk_obs)
-            rewards += chunk_rewards
-            videos += [np.stack(camera.frames) for camera in cameras if camera]
-        env = self._envs[0]
+        chunks = []
+        try:
+            for first in range(0, episodes, self._max_parallel):
+                chunk = seeds[first : first + self._max_parallel]
+                chunks.append(_run_lock_step(agent, simulators, chunk, recording))
+                if recording:  # the first episodes of all, not of each chunk
+                    left = max(recording.episodes - len(chunk), 0)
+                    recording = dataclasses.replace(recording, episodes=left)
+        except Exception:
+            self.close()  # in the middle of episodes, or dead
+            raise
+        rewards = [of_episode for chunk in chunks for of_episode in chunk.rewards]
         return EvaluationResult(
             returns=tuple(float(of_episode.sum()) for of_episode in rewards),
             lengths=tuple(len(of_episode) for of_episode in rewards),
             seeds=seeds,
             seconds=time.perf_counter() - began,
-            videos=tuple(videos),
-            video_fps=1.0 / (env.control_timestep * env.action_repeat),
+            videos=tuple(video for chunk in chunks for video in chunk.videos),
+            video_fps=1.0 / simulators.frame_seconds,
             rewards=tuple(rewards),
             first_obs={
-                key: np.concatenate([obs[key] for obs in first_obs]) for key in first_obs[0]
+                key: np.concatenate([chunk.first_obs[key] for chunk in chunks])
+                for key in chunks[0].first_obs
             },
         )
 
     def close(self) -> None:
-        """Free the simulators; the evaluator is of no use afterwards."""
-        for env in self._envs:
-            env.close()
-        self._envs.clear()
+        """Free the simulators."""
+        if self._simulators is not None:
+            self._simulators.close()
+            self._simulators = None
+
+    def _make_simulators(self) -> Simulators:
+        if self._timeout is None:
+            return LocalSimulators(self._make_env)
+        return SimulatorProcess(self._make_env, self._timeout)
 
 
 def evaluate(
@@ -209,6 +217,7 @@ def evaluate(
     seed: int = 0,
     max_parallel: int = 10,
     recording: Recording | None = None,
+    timeout: float | None = None,
 ) -> EvaluationResult:
     """Run an agent for whole episodes.
 
@@ -221,62 +230,62 @@ def evaluate(
         seed: Episode i starts from ``seed + i``, so evaluations with one seed are paired.
         max_parallel: Episodes side by side at a time.
         recording: Film the first episodes.
+        timeout: As for :class:`Evaluator`.
 
     Raises:
         LawmError: No such environment, a count below one, an action that is not finite, or no
             renderer for a recording.
+        SimulatorFault: With a timeout, a simulator that raised, died or hung.
     """
-    evaluator = Evaluator(env_id, action_repeat, max_parallel)
+    evaluator = Evaluator(env_id, action_repeat, max_parallel, timeout)
     try:
         return evaluator.run(agent, episodes, seed, recording)
     finally:
         evaluator.close()
 
 
-class _Camera:
-    """Films one episode."""
+@dataclass(frozen=True)
+class _Episodes:
+    """What came of n episodes side by side."""
 
-    def __init__(self, recording: Recording) -> None:
-        self._recording = recording
-        self.frames: list[np.ndarray] = []
-
-    def film(self, env: Environment) -> None:
-        settings = self._recording
-        self.frames.append(env.render(settings.height, settings.width, settings.camera))
+    first_obs: dict[str, np.ndarray]  # by key, (n, ...)
+    rewards: list[np.ndarray]  # each (length,) float64
+    videos: list[np.ndarray]  # each (frames, height, width, 3) uint8
 
 
 def _run_lock_step(
     agent: Agent,
-    envs: Sequence[Environment],
+    simulators: Simulators,
     seeds: Sequence[int],
-    cameras: Sequence[_Camera | None],
-) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
-    """One episode in each environment.
-
-    Returns:
-        The first observations by key, each (n, ...), and the rewards of each episode (length,).
-    """
-    num = len(envs)
-    observations = [env.reset(seed) for env, seed in zip(envs, seeds, strict=True)]
-    batch = first_batch = _stack(observations)
-    rewards: list[list[float]] = [[] for _ in envs]
+    recording: Recording | None,
+) -> _Episodes:
+    """One episode in each simulator."""
+    num = len(seeds)
+    latest = simulators.reset(seeds, recording)
+    batch = first_batch = _stack([seen.obs for seen in latest])
+    rewards: list[list[float]] = [[] for _ in seeds]
+    frames = [[seen.picture] for seen in latest]
     running = list(range(num))
     state = agent.initial_state(num)
-    for camera, env in zip(cameras, envs, strict=True):
-        if camera:
-            camera.film(env)
     while running:
         actions, state = agent.act(batch, state)
-        assert actions.shape == (num, *envs[0].action_low.shape), actions.shape
-        for i in tuple(running):
-            observations[i], reward, terminated, truncated = envs[i].step(actions[i])
-            rewards[i].append(reward)
-            if camera := cameras[i]:
-                camera.film(envs[i])
-            if terminated or truncated:
-                running.remove(i)
-        batch = _stack(observations)
-    return first_batch, [np.array(of_episode, dtype=np.float64) for of_episode in rewards]
+        assert actions.shape == (num, *simulators.action_shape), actions.shape
+        stepped = running
+        for i, seen in zip(stepped, simulators.step(actions, stepped), strict=True):
+            latest[i] = seen
+            rewards[i].append(seen.reward)
+            frames[i].append(seen.picture)
+        running = [i for i in stepped if not latest[i].ended]
+        batch = _stack([seen.obs for seen in latest])
+    return _Episodes(
+        first_obs=first_batch,
+        rewards=[np.array(of_episode, dtype=np.float64) for of_episode in rewards],
+        videos=[
+            np.stack([frame for frame in of_episode if frame is not None])
+            for of_episode in frames
+            if of_episode[0] is not None
+        ],
+    )
 
 
 def _stack(observations: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -58,6 +58,8 @@ class EvaluationConfig:
         seed: Episode i starts from seed + i, in every evaluation the same.
         env_id: Environment, as "dm_control/cheetah-run"; None takes the one that the data names,
             "none" evaluates nothing.
+        timeout: Seconds without an answer after which hanging simulators are killed; the
+            evaluation then counts as failed, and training goes on.
     """
 
     every_n_steps: int = 250
@@ -65,6 +67,7 @@ class EvaluationConfig:
     final_episodes: int = 10
     seed: int = 1000
     env_id: str | None = None
+    timeout: float = 60.0
 
     def environment(self, named_by_data: str) -> str | None:
         """The environment to evaluate in; None if there is none."""
@@ -106,6 +109,10 @@ class FitConfig:
         for key, value in counts.items():
             if value < 1:
                 raise LawmError(f"{key} is {value}; expected a whole number from 1.")
+        if not self.evaluation.timeout > 0:
+            raise LawmError(
+                f"evaluation.timeout is {self.evaluation.timeout}; expected seconds above 0."
+            )
         precisions = {f"stages.{s}.precision": c.precision for s, c in self.stages.items()}
         precisions["trainer.precision"] = self.trainer.get("precision")
         for key, value in precisions.items():

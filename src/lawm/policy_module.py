@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from lawm.agent import LatentActionAgent
+from lawm.finite_guard import FiniteGuard
 from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine
 from lawm.networks import MLP
 from lawm.ranks import of_all_ranks
@@ -112,6 +113,7 @@ class LatentPolicyModule(pl.LightningModule):
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
         self.cooldown = cooldown
         self._means = RunningMeans("policy")
+        self.guard = FiniteGuard()
 
     def value(self, critic: MLP, features: Tensor) -> Tensor:
         """v(s) in units of return. The network predicts (1 - gamma) v, of a reward's size."""
@@ -173,6 +175,7 @@ class LatentPolicyModule(pl.LightningModule):
         """One joint update of actor and critic from a batch of start states."""
         del batch_idx
         loss, logs = self.compute_loss(batch)
+        self._loss = loss.detach()
         self._means.add(logs)
         return loss
 
@@ -223,9 +226,13 @@ class LatentPolicyModule(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clips actor and critic apart: the size of one must not throttle the other."""
-        del optimizer, gradient_clip_val, gradient_clip_algorithm
-        clip_grad_norm_(self.policy.parameters(), self.gradient_clip, foreach=True)
-        clip_grad_norm_(self.critic.parameters(), self.gradient_clip, foreach=True)
+        del gradient_clip_val, gradient_clip_algorithm
+        norms = [
+            clip_grad_norm_(part.parameters(), self.gradient_clip, foreach=True)
+            for part in (self.policy, self.critic)
+        ]
+        norm = torch.linalg.vector_norm(torch.stack(norms))
+        self.guard.watch(optimizer, self.global_step, self._loss, norm)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # noqa: ANN401
         """Without the frozen world model, which has a checkpoint of its own."""

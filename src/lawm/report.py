@@ -30,12 +30,17 @@ def evaluation_numbers(
     return {key: _known(value) for key, value in numbers.items()}
 
 
+def failed_evaluation(reason: str, step: int | None = None) -> dict[str, Any]:
+    """What stands in place of the numbers of an evaluation that failed."""
+    return {"error": reason} if step is None else {"error": reason, "step": step}
+
+
 def build_report(
     folder: RunFolder,
     spec: DataSpec,
     data_summary: Mapping[str, Any],
     stages: Mapping[str, StageRecord],
-    evaluations: Mapping[str, dict[str, Any]],
+    evaluations: Mapping[str, Any],
 ) -> dict[str, Any]:
     """All numbers of a run.
 
@@ -44,7 +49,8 @@ def build_report(
         spec: Of its data.
         data_summary: Key figures of the data module.
         stages: Record of each finished stage.
-        evaluations: "final" and "best" from :func:`evaluation_numbers`, if there were any.
+        evaluations: "final" and "best" from :func:`evaluation_numbers` or
+            :func:`failed_evaluation`, if there were any, and how many of all failed, as "failures".
     """
     return {
         "run": str(folder.path),
@@ -73,7 +79,13 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     table.add_column(overflow="fold")
     for name, title in (("final", "Return, final policy"), ("best", "Return, best policy")):
         if numbers := report["evaluation"].get(name):
-            table.add_row(title, return_text(numbers))
+            failed = "error" in numbers
+            table.add_row(
+                title,
+                f"not measured: {numbers['error']}" if failed else return_text(numbers),
+            )
+    if failures := report["evaluation"].get("failures"):
+        table.add_row("Evaluations that failed", f"{failures}, reasons in evaluation.csv")
     data = report["data"]
     if data["return mean"] is not None:
         text = f"mean {data['return mean']:.1f}, best {data['return best']:.1f}"
@@ -122,4 +134,4 @@ def _known(value: Any) -> Any:  # noqa: ANN401
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-__all__ = ["build_report", "evaluation_numbers", "print_report", "return_text"]
+__all__ = ["build_report", "evaluation_numbers", "failed_evaluation", "print_report", "return_text"]

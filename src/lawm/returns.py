@@ -63,7 +63,13 @@ class PercentileScale(nn.Module):
 
     @torch.no_grad()
     def update(self, percentiles: Tensor) -> Tensor:
-        """Fold in one batch's percentiles; returns the scale, a scalar of at least 1."""
+        """Fold in one batch's percentiles; returns the scale, a scalar of at least 1.
+
+        Those that are not finite are left out, so that they do not stay for ever.
+        """
+        percentiles = torch.where(
+            percentiles.isfinite(), percentiles, torch.stack([self.low, self.high])
+        )
         weight = torch.where(self.started > 0, 1.0 - self.decay, 1.0)
         self.low.lerp_(percentiles[0], weight)
         self.high.lerp_(percentiles[1], weight)

@@ -8,6 +8,7 @@ evaluation.csv              one row per evaluation in the environment
 tensorboard/                events of both stages on one time axis
 report.json                 the final table as numbers
 .lock                       who is training here, see :mod:`lawm.run_lock`
+faults/                     batches whose loss was not finite, if there were any
 """
 
 from __future__ import annotations
@@ -116,6 +117,11 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def faults(self) -> Path:
+        """Batches whose loss was not finite, for `lawm replay`."""
+        return self.path / "faults"
+
+    @property
     def report_file(self) -> Path:
         """Numbers of the final table."""
         return self.path / "report.json"
@@ -197,7 +203,7 @@ def open_run_folder(path: Path) -> RunFolder:
     """An existing run folder.
 
     Raises:
-        LawmError: There is no such folder, or it is not a run of lawm.
+        LawmError: There is no such folder, it is not a run of lawm, or a link in it leads out.
     """
     folder = RunFolder(path)
     if not path.is_dir():
@@ -207,7 +213,20 @@ def open_run_folder(path: Path) -> RunFolder:
             f"{path} is not a run folder: it holds no config.yaml. Expected the folder that "
             "`lawm fit` printed, such as runs/cheetah/<date-time>."
         )
+    _refuse_escaping_links(path)
     return folder
+
+
+def _refuse_escaping_links(path: Path) -> None:
+    """What is read, written or replaced in a run lies in its folder, whoever made the folder."""
+    root = path.resolve()
+    for below in sorted(path.rglob("*")):
+        if below.is_symlink() and not below.resolve().is_relative_to(root):
+            raise LawmError(
+                f"{below} is a link that leads out of the run folder, to {below.resolve()}; "
+                "expected a run whose files lie in it, as lawm would write there. Move the whole "
+                "folder instead, or put a copy in place of the link."
+            )
 
 
 __all__ = [

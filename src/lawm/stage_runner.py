@@ -11,6 +11,7 @@ from rich.console import Console
 
 from lawm.acceleration import accelerate
 from lawm.atomic_write import atomic_file, write_atomically
+from lawm.callbacks.health import HealthCallback
 from lawm.callbacks.progress import Figure, StageProgress
 from lawm.callbacks.random_stream import RandomStream
 from lawm.callbacks.stage_checkpoint import StageCheckpoint
@@ -153,6 +154,7 @@ class StageRunner:
                 throughput,
                 *callbacks,
                 progress,
+                HealthCallback(self._name, self._folder.faults, self._folder.path),
                 checkpoint,
             ],
         )

@@ -63,6 +63,18 @@ def share_of(episodes: Iterable[EpisodeBatch], rank: int, world: int) -> Iterato
             )
 
 
+def _steps_in_order(episodes: Iterable[EpisodeBatch]) -> Iterator[tuple[int, int]]:
+    """Number of the episode and step of each state, in the order of :func:`posterior_states`."""
+    done = 0
+    for chunk in episodes:
+        num_episodes = len(chunk.length)
+        steps = torch.arange(int(chunk.length.max()) + 1)
+        real = steps[:, None] <= chunk.length[None, :]
+        for step, episode in real.nonzero().tolist():
+            yield done + episode, step
+        done += num_episodes
+
+
 def as_batch(episodes: EpisodeBatch) -> Batch:
     """Padded episodes as windows; what is padded must not be counted in a loss."""
     return Batch(
@@ -147,6 +159,23 @@ class StartStateDataModule(pl.LightningDataModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed + rank)
             self.states = posterior_states(self.world_model.eval(), share)
+
+    def describe(self, batch: ModelState) -> list[str]:
+        """Where each start state of a batch comes from: shard, episode and step."""
+        assert self.states is not None, "setup() first"
+        rank, world = self._rank_and_world()
+        share = share_of(self.data.episodes(), rank, world)
+        places = [(rank + world * i, step) for i, step in _steps_in_order(share)]
+        found = []
+        for h, z in zip(batch.h.cpu(), batch.z.cpu(), strict=True):
+            alike = (self.states.h == h).all(1) & (self.states.z == z).all(1)
+            index = alike.nonzero().flatten()
+            found.append(
+                self.data.describe_start(*places[int(index[0])])
+                if len(index)
+                else "a state that is not finite"
+            )
+        return found
 
     def train_dataloader(self) -> StartStateLoader:
         """Endless random starts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 
 # Said at each Trainer, so twice in a run; none of them is about the run.
@@ -33,8 +34,18 @@ class _RemarkFilter(logging.Filter):
         return not any(remark in message for remark in _REMARKS)
 
 
+def _show_exception_of_thread(details: threading.ExceptHookArgs) -> None:
+    """As usual, but TensorBoard's writer raises its error again at the next write, in our thread."""
+    if not (
+        isinstance(details.exc_value, OSError)
+        and type(details.thread).__module__.startswith("tensorboard.")
+    ):
+        threading.__excepthook__(details)
+
+
 def silence_third_party_noise() -> None:
     """Install the filters; a second call changes nothing."""
+    threading.excepthook = _show_exception_of_thread
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     if not any(isinstance(installed, _RemarkFilter) for installed in logger.filters):
         logger.addFilter(_RemarkFilter())

@@ -15,15 +15,17 @@ from lawm.callbacks.progress import logged
 from lawm.callbacks.throughput import num_transitions
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
 from lawm.envs import make_env
+from lawm.envs.simulator_process import SimulatorFault
 from lawm.errors import LawmError
 from lawm.evaluation import evaluate
 from lawm.fit_config import FitConfig
 from lawm.policy_module import LatentPolicyModule
 from lawm.ranks import is_rank_zero
-from lawm.report import build_report, evaluation_numbers
+from lawm.report import build_report, evaluation_numbers, failed_evaluation
 from lawm.rssm import ModelState
 from lawm.run_folder import RunFolder, StageFolder, StageRecord
 from lawm.spec import DataSpec
+from lawm.stage_faults import told_in_sentences
 from lawm.stage_identity import policy_inputs, world_model_inputs
 from lawm.stage_runner import StageRunner
 from lawm.start_states import StartStateDataModule
@@ -103,15 +105,16 @@ class TwoStageTrainer:
         world_model = self._new_world_model()
         if self._reused is not None and is_rank_zero():
             self._stage_1.reuse(self._reused)
-        records = {"world_model": self._fit_world_model(world_model)}
+        with told_in_sentences("world_model", self._folder.path):
+            records = {"world_model": self._fit_world_model(world_model)}
 
         # Stage 2: the policy, in the imagination of the frozen world model
         if self._stage != "world_model":
             pl.seed_everything(self._config.seed, verbose=False)
             policy = self._new_policy(world_model)
-            records["policy"] = self._fit_policy(
-                policy, world_model, first_step=records["world_model"].global_step
-            )
+            first_step = records["world_model"].global_step
+            with told_in_sentences("policy", self._folder.path):
+                records["policy"] = self._fit_policy(policy, world_model, first_step)
 
         evaluations = records["policy"].results if "policy" in records else {}
         report = build_report(self._folder, self._spec, self._data.summary(), records, evaluations)
@@ -185,6 +188,7 @@ class TwoStageTrainer:
             episodes=settings.episodes,
             final_episodes=settings.final_episodes,
             seed=settings.seed,
+            timeout=settings.timeout,
             data_return_mean=self._spec.return_mean,
             data_return_best=self._spec.return_best,
             csv_path=self._folder.evaluation_file,
@@ -194,25 +198,34 @@ class TwoStageTrainer:
     def _evaluations(
         self, evaluation: EvaluationCallback, module: LatentPolicyModule
     ) -> dict[str, Any]:
-        """The final and the best evaluation, as far as the simulator worked."""
-        points = {"final": evaluation.final, "best": evaluation.best}
-        numbers = {
-            name: evaluation_numbers(self._spec, point.result, point.step)
-            for name, point in points.items()
-            if point is not None and point.result is not None
-        }
+        """The final and the best evaluation; in place of one that failed, the reason."""
+        numbers: dict[str, Any] = {}
+        for name, point in (("final", evaluation.final), ("best", evaluation.best)):
+            if point is not None and point.result is not None:
+                numbers[name] = evaluation_numbers(self._spec, point.result, point.step)
+            elif point is not None:
+                numbers[name] = failed_evaluation(point.error, point.step)
         if evaluation.final is None:  # stopped between the last step and its evaluation
-            settings = self._config.evaluation
-            assert self._env_id is not None
+            numbers["final"] = self._final_evaluation(module)
+        if failures := sum(point.result is None for point in evaluation.results):
+            numbers["failures"] = failures
+        return numbers
+
+    def _final_evaluation(self, module: LatentPolicyModule) -> dict[str, Any]:
+        settings = self._config.evaluation
+        assert self._env_id is not None
+        try:
             result = evaluate(
                 module.agent(),
                 self._env_id,
                 self._spec.action_repeat,
                 episodes=settings.final_episodes,
                 seed=settings.seed,
+                timeout=settings.timeout,
             )
-            numbers["final"] = evaluation_numbers(self._spec, result)
-        return numbers
+        except SimulatorFault as fault:
+            return failed_evaluation(str(fault))
+        return evaluation_numbers(self._spec, result)
 
     def _find_world_model(self) -> None:
         """Find out whether stage 1 is finished, here or in the run that it is to be taken from."""

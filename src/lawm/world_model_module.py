@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from torchmetrics import R2Score
 
 from lawm.batch import Batch
+from lawm.finite_guard import FiniteGuard
 from lawm.rate_control import FixedRate, RateControl, TargetRate
 from lawm.running_means import RunningMeans
 from lawm.schedules import warmup_and_cooldown
@@ -103,6 +105,7 @@ class WorldModelModule(pl.LightningModule):
         self.warmup_steps = warmup_steps
         self.cooldown = cooldown
         self._means = RunningMeans("world_model")
+        self.guard = FiniteGuard()
         self.r2_inverse = R2Score(spec.action_dim, multioutput="variance_weighted")
         self.r2_action = R2Score(spec.action_dim, multioutput="variance_weighted")
 
@@ -134,6 +137,7 @@ class WorldModelModule(pl.LightningModule):
         """One update; the means of the last steps are logged every ``log_every_n_steps``."""
         del batch_idx
         loss, logs = self.compute_loss(batch)
+        self._loss = loss.detach()
         self._means.add(logs)
         return loss
 
@@ -169,13 +173,14 @@ class WorldModelModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips the norm itself: Lightning refuses a fused optimiser under mixed precision.
+        """Clips the norm itself, and watches it.
 
-        It fears for a gradient scaler, which bfloat16 does not have.
+        Lightning refuses to clip with a fused optimiser under mixed precision: it fears for a
+        gradient scaler, which bfloat16 does not have.
         """
-        del optimizer, gradient_clip_algorithm
-        if gradient_clip_val:
-            clip_grad_norm_(self.parameters(), gradient_clip_val, foreach=True)
+        del gradient_clip_algorithm
+        norm = clip_grad_norm_(self.parameters(), gradient_clip_val or math.inf, foreach=True)
+        self.guard.watch(optimizer, self.global_step, self._loss, norm)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union is private)
         """AdamW with decay on the matrices alone; the dual variable has a rate of its own."""

@@ -20,13 +20,17 @@ def read_csv(path):
 
 
 @pytest.fixture
-def failing_step(monkeypatch):
-    """Call the returned function and the simulator fails from then on."""
+def failing_step(monkeypatch, tmp_path):
+    """Call the returned function and the simulator, in its own process, fails from then on."""
+    flag, step = tmp_path / "failing", DMControlEnvironment.step
 
-    def fail(self, action):
-        raise RuntimeError("Physics state is invalid")
+    def may_fail(self, action):
+        if flag.exists():
+            raise RuntimeError("Physics state is invalid")
+        return step(self, action)
 
-    return lambda: monkeypatch.setattr(DMControlEnvironment, "step", fail)
+    monkeypatch.setattr(DMControlEnvironment, "step", may_fail)
+    return flag.touch
 
 
 def test_evaluates_every_n_steps_and_at_the_end():
@@ -169,7 +173,8 @@ def test_failing_simulator_does_not_end_training(tmp_path, failing_step, caplog)
                 failing_step()
 
     callback = make_callback(csv_path=tmp_path / "evaluation.csv")
-    trainer, module = fit(callback, max_steps=10, module=BreakAfterSix())
+    logger = pl.loggers.TensorBoardLogger(tmp_path, name="", version="tb")
+    trainer, module = fit(callback, max_steps=10, module=BreakAfterSix(), logger=logger)
     assert trainer.global_step == 10
     assert module.policy.training and not module.frozen.training
     assert [bool(point.result) for point in callback.results] == [True, False, False]
@@ -179,6 +184,11 @@ def test_failing_simulator_does_not_end_training(tmp_path, failing_step, caplog)
     assert [row["error"] for row in rows] == ["", *["RuntimeError: Physics state is invalid"] * 2]
     assert rows[1]["mean"] == ""
     assert "cartpole-balance at step 8 failed and training goes on without it" in caplog.text
+    events = EventAccumulator(str(tmp_path / "tb"))
+    events.Reload()
+    texts = events.Tensors("evaluation/failed/text_summary")
+    assert [text.step for text in texts] == [8, 10]
+    assert texts[0].tensor_proto.string_val == [b"RuntimeError: Physics state is invalid"]
 
 
 def test_failed_evaluation_leaves_the_training_stream_untouched(failing_step):

@@ -121,6 +121,7 @@ def test_the_public_flags_and_groups_change_on_purpose_only():
     keys = build_parser().get_defaults().keys()
     modules = ("data", "world_model", "policy", "start_states")
     assert sorted(key for key in keys if key.split(".")[0] not in modules) == [
+        "allow_import",
         "compile",
         "config",
         "evaluation.env_id",
@@ -128,6 +129,7 @@ def test_the_public_flags_and_groups_change_on_purpose_only():
         "evaluation.every_n_steps",
         "evaluation.final_episodes",
         "evaluation.seed",
+        "evaluation.timeout",
         "name",
         "resume",
         "run_dir",

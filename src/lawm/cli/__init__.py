@@ -1,4 +1,4 @@
-"""The command line: `lawm fit`, `lawm evaluate`, `lawm data` and `lawm bench`.
+"""The command line: `lawm fit`, `evaluate`, `data`, `bench`, `doctor` and `replay`.
 
 Nothing heavy is imported before a command needs it: `lawm --help` answers at once.
 """
@@ -10,6 +10,7 @@ import sys
 
 from lawm import __version__
 from lawm.errors import LawmError
+from lawm.file_faults import file_fault
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell expects
 USER_ERROR = 2
@@ -30,6 +31,12 @@ def main(argv: list[str] | None = None) -> int:
         return _run(arguments)
     except LawmError as error:
         print(f"lawm: error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except OSError as error:
+        sentence = file_fault(error)
+        if sentence is None:
+            raise
+        print(f"lawm: error: {sentence}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("lawm: interrupted.", file=sys.stderr)
@@ -52,6 +59,14 @@ def _run(arguments: list[str]) -> int:
         from lawm.cli.bench_command import run_bench
 
         return run_bench(args)
+    if args.command == "doctor":
+        from lawm.cli.doctor_command import run_doctor
+
+        return run_doctor(args)
+    if args.command == "replay":
+        from lawm.cli.replay_command import run_replay
+
+        return run_replay(args)
     if args.command == "data":
         from lawm.cli.data_commands import run_data
 
@@ -64,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     from lawm.cli.bench_arguments import add_bench_parser
     from lawm.cli.data_commands import add_data_parser
     from lawm.cli.evaluate_arguments import add_evaluate_parser
+    from lawm.cli.health_arguments import add_health_parsers
 
     parser = argparse.ArgumentParser(
         prog="lawm",
@@ -78,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add_evaluate_parser(commands)
     add_data_parser(commands)
     add_bench_parser(commands)
+    add_health_parsers(commands)
     return parser
 
 

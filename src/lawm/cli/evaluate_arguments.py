@@ -33,6 +33,13 @@ def add_evaluate_parser(commands: Any) -> None:  # noqa: ANN401 (argparse's type
     parser.add_argument(
         "--video", type=Path, metavar="FILE", help="film the first episode (.mp4 or .gif)"
     )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="kill simulators that do not answer for so long (default 60)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lawm.atomic_write import write_atomically
+from lawm.envs.simulator_process import SimulatorFault
 from lawm.errors import LawmError
 from lawm.evaluation import EvaluationResult, Recording, evaluate
 from lawm.report import evaluation_numbers, return_text
@@ -39,14 +40,18 @@ def run_evaluate(args: argparse.Namespace) -> int:
             f"the data of {args.run} names no environment; give one with --env_id, such as "
             "--env_id dm_control/cheetah-run."
         )
-    result = evaluate(
-        agent,
-        env_id,
-        spec.action_repeat,
-        episodes=args.episodes,
-        seed=args.seed,
-        recording=Recording() if args.video is not None else None,
-    )
+    try:
+        result = evaluate(
+            agent,
+            env_id,
+            spec.action_repeat,
+            episodes=args.episodes,
+            seed=args.seed,
+            recording=Recording() if args.video is not None else None,
+            timeout=args.timeout,
+        )
+    except SimulatorFault as fault:
+        raise LawmError(f"the evaluation in {env_id} failed: {fault}.") from fault
     numbers = {
         "run": str(args.run),
         "checkpoint": args.checkpoint,

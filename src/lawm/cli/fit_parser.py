@@ -17,6 +17,7 @@ import lightning.pytorch as pl
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
+from lawm.cli.import_policy import denied_import, only_trusted_imports, refuse_class_as_text
 from lawm.cli.known_keys import SET_BY_LAWM, check_config_file, check_options
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
 from lawm.errors import LawmError
@@ -46,7 +47,7 @@ SHARED_TRAINER_ARGUMENTS = (
     "sync_batchnorm",
 )
 # What belongs to one call and not to the experiment: not saved in the run's config.yaml.
-CALL_FLAGS = ("stage", "run_dir", "resume", "world_model_from", "threads")
+CALL_FLAGS = ("stage", "run_dir", "resume", "world_model_from", "threads", "allow_import")
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,13 @@ def build_parser() -> ArgumentParser:
         "--threads", type=int | None, help="CPU threads per process; default all cores, shared."
     )
     parser.add_argument(
+        "--allow-import",
+        action="append",
+        metavar="MODULE",
+        help="Let configurations name classes of this module, which importing it may run; "
+        "repeatable.",
+    )
+    parser.add_argument(
         "--name", type=str | None, help="Of the experiment; default the names of the configs."
     )
     parser.add_argument("--seed", type=int, default=0, help="Of weights, batches and samples.")
@@ -136,9 +144,9 @@ def parse_fit(arguments: list[str]) -> FitRequest:
         SystemExit: After ``--help`` or ``--print_config``.
     """
     parser = build_parser()
-    known = {*parser.get_defaults().keys(), "help", "print_config"}
-    check_options(arguments, known)
-    files, resume = _files_and_resume(arguments)
+    known = {*parser.get_defaults().keys(), "help", "print_config"} - {"allow_import"}
+    check_options(arguments, {*known, "allow-import"})
+    files, resume, allowed = _read_first(arguments)
     if resume is not None:
         open_run_folder(resume)
         # The run's own configuration comes first; what is given beside --resume wins over it.
@@ -149,16 +157,20 @@ def parse_fit(arguments: list[str]) -> FitRequest:
     if not files and "--help" not in arguments and "-h" not in arguments:
         _require_data(arguments)
     try:
-        values = parser.parse_args(arguments)
-        built = parser.instantiate(values)
+        with only_trusted_imports(also=allowed):
+            values = parser.parse_args(arguments)
+            built = parser.instantiate(values)
+            name = _checked_name(values.name or _experiment_name(files))
+            config_text = _config_text(parser, values, name)
     except argparse.ArgumentTypeError as error:  # of a type of ours in a configuration file
         raise LawmError(f"compile in a configuration file: {error}.") from error
     except argparse.ArgumentError as error:
         raise LawmError(_as_sentence(str(error))) from error
-    name = values.name or _experiment_name(files)
+    for key in ("accelerator", "profiler", "strategy"):
+        refuse_class_as_text(f"trainer.{key}", built.trainer[key])
     return FitRequest(
         config=_fit_config(built, name),
-        config_text=_config_text(parser, values, name),
+        config_text=config_text,
         stage=values.stage,
         run_dir=resume or (Path(values.run_dir) if values.run_dir else None),
         resume=resume is not None,
@@ -182,12 +194,13 @@ def _trainer_signature() -> list[str]:
     return [name for name in inspect.signature(pl.Trainer.__init__).parameters if name != "self"]
 
 
-def _files_and_resume(arguments: list[str]) -> tuple[list[Path], Path | None]:
-    """The configuration files and the run to resume, before anything is parsed."""
+def _read_first(arguments: list[str]) -> tuple[list[Path], Path | None, list[str]]:
+    """Configuration files, run to resume, and imports allowed, before anything is parsed."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("-c", "--config", action="append", default=[], type=Path)
     parser.add_argument("--resume", type=Path)
     parser.add_argument("--run_dir", type=Path)
+    parser.add_argument("--allow-import", action="append", default=[])
     try:
         found, _ = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
@@ -197,7 +210,7 @@ def _files_and_resume(arguments: list[str]) -> tuple[list[Path], Path | None]:
             f"--resume {found.resume} and --run_dir {found.run_dir} exclude each other: a resumed "
             "run goes on in its own folder. Leave out --run_dir."
         )
-    return found.config, found.resume
+    return found.config, found.resume, found.allow_import
 
 
 def _require_data(arguments: list[str]) -> None:
@@ -216,6 +229,16 @@ def _require_data(arguments: list[str]) -> None:
 
 def _experiment_name(files: list[Path]) -> str:
     return "-".join(file.stem for file in files) or "unnamed"
+
+
+def _checked_name(name: str) -> str:
+    """A name that makes one folder below runs/, not one somewhere else."""
+    if not re.fullmatch(r"[\w][\w.+=-]*", name):
+        raise LawmError(
+            f"name is `{name}`; expected letters, digits and any of _ . + = - after the first, as "
+            "runs/NAME becomes a folder. Give another --name."
+        )
+    return name
 
 
 def _fit_config(built: Namespace, name: str) -> FitConfig:
@@ -242,6 +265,8 @@ def _config_text(parser: ArgumentParser, values: Namespace, name: str) -> str:
 def _as_sentence(problem: str) -> str:
     """One line from the parser's own message."""
     text = " ".join(problem.split())
+    if sentence := denied_import(text):
+        return sentence
     if text.startswith("unrecognized arguments:"):
         stray = text.removeprefix("unrecognized arguments:").split()[0]
         hint = f" Write `--config {stray}`." if stray.endswith((".yaml", ".yml")) else ""

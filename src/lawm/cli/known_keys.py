@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from lawm.cli.safe_yaml import read_yaml
 from lawm.errors import LawmError
 
 # Settings of Lightning or of a part that lawm sets itself, and where their meaning went.
@@ -37,6 +36,8 @@ SET_BY_LAWM = {
     "trainer.enable_checkpointing": "each stage saves last.ckpt for the next; set "
     "`stages.<stage>.checkpoint_every_n_steps`",
     "trainer.use_distributed_sampler": "the data module shares batches among processes itself",
+    "allow_import": "what a configuration may import is not for itself to say; give "
+    "`--allow-import MODULE` on the command line",
     "seed_everything": "the key is `seed`",
     "ckpt_path": "`--resume RUN` continues a run and `--world_model_from RUN` reuses its stage 1",
 }
@@ -53,19 +54,12 @@ def check_config_file(path: Path, known: Collection[str]) -> dict[str, Any]:
         Its content.
 
     Raises:
-        LawmError: The file is missing, not YAML, not a mapping, or has an unknown key.
+        LawmError: The file is missing, not plain YAML of a sensible size, not a mapping, or has an
+            unknown key.
     """
     if not path.is_file():
         raise LawmError(f"configuration {path} does not exist; expected a YAML file{_nearby(path)}")
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it is not text"
-        raise LawmError(
-            f"configuration {path}{place} is not valid YAML: {problem}. Correct the file."
-        ) from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise LawmError(
             f"configuration {path} holds {type(content).__name__} where `key: value` pairs were "

@@ -20,8 +20,9 @@ _CONTEXTS = {  # in the order tried
     "egl": ("dm_control._render.pyopengl.egl_renderer", "EGLContext"),
     "osmesa": ("dm_control._render.pyopengl.osmesa_renderer", "OSMesaContext"),
 }
+BACKENDS = tuple(_CONTEXTS)
 _PROBE = "from dm_control import _render; _render.Renderer(8, 8).free()"
-_PROBE_SECONDS = 60
+_PROBE_SECONDS = 20  # both together stay below the time that an evaluation waits for a step
 
 
 @functools.cache
@@ -41,7 +42,7 @@ def use_working_renderer() -> None:
         return
     reasons = []
     for backend, (module, context) in _CONTEXTS.items():
-        reason = _reason_not_to_use(backend)
+        reason = reason_not_to_use(backend)
         if reason is None:
             _render.Renderer = getattr(importlib.import_module(module), context)
             return
@@ -53,7 +54,8 @@ def use_working_renderer() -> None:
     )
 
 
-def _reason_not_to_use(backend: str) -> str | None:
+def reason_not_to_use(backend: str) -> str | None:
+    """Try one of :data:`BACKENDS` in a process of its own; None if it works."""
     environment = {k: v for k, v in os.environ.items() if k != "PYOPENGL_PLATFORM"}
     try:
         probe = subprocess.run(
@@ -71,4 +73,11 @@ def _reason_not_to_use(backend: str) -> str | None:
     return last_line or f"exit code {probe.returncode}"
 
 
-__all__ = ["MULTISAMPLES", "RENDER_FLAGS", "SHADOW_SIZE", "use_working_renderer"]
+__all__ = [
+    "BACKENDS",
+    "MULTISAMPLES",
+    "RENDER_FLAGS",
+    "SHADOW_SIZE",
+    "reason_not_to_use",
+    "use_working_renderer",
+]

@@ -1,0 +1,139 @@
+"""Simulators in a process of their own, whose crash or hang is an error here and no more."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from lawm.envs.environment import Environment
+from lawm.envs.simulators import LocalSimulators, Recording, Seen
+from lawm.errors import LawmError
+
+_PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+
+
+class SimulatorFault(Exception):  # noqa: N818 (the simulator's, not this program's)
+    """A simulator raised, died or did not answer; the message is the whole reason."""
+
+
+class SimulatorProcess:
+    """:class:`~lawm.envs.simulators.LocalSimulators` in a worker process.
+
+    After a fault the worker is gone: make another one.
+
+    Args:
+        make: Makes one simulator. The worker is forked where the system's default is to fork
+            (Linux), so that anything will do; elsewhere ``make`` must be importable by name.
+        timeout: Seconds that one answer may take: setting the first simulator up, starting
+            episodes, a step of all of them. A worker that needs longer is killed.
+
+    Raises:
+        LawmError: What setting up the first simulator raised.
+        SimulatorFault: The worker died, hung, or raised something else.
+    """
+
+    def __init__(self, make: Callable[[], Environment], timeout: float) -> None:
+        self._timeout = timeout
+        self._pipe, theirs = multiprocessing.Pipe()
+        self._process = multiprocessing.Process(
+            target=_serve, args=(make, theirs, self._pipe, os.getpid()), daemon=True
+        )
+        with warnings.catch_warnings():
+            # Python 3.12 warns of a fork beside threads: the worker touches none of their work
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process.start()
+        theirs.close()
+        self.frame_seconds, self.action_shape = self._answer("set-up")
+
+    def reset(self, seeds: Sequence[int], recording: Recording | None) -> list[Seen]:
+        """See :class:`~lawm.envs.simulators.Simulators`."""
+        seen: list[Seen] = self._call("reset", seeds, recording)
+        return seen
+
+    def step(self, actions: np.ndarray, running: Sequence[int]) -> list[Seen]:
+        """See :class:`~lawm.envs.simulators.Simulators`."""
+        seen: list[Seen] = self._call("step", actions, running)
+        return seen
+
+    def close(self) -> None:
+        """End the worker: by itself, or within a second by force."""
+        with contextlib.suppress(OSError):
+            self._pipe.send(None)
+        self._process.join(timeout=1.0)
+        self._kill()
+
+    def _call(self, method: str, *args: Any) -> Any:  # noqa: ANN401
+        with contextlib.suppress(OSError):  # a dead worker is told by its missing answer
+            self._pipe.send((method, args))
+        return self._answer(method)
+
+    def _answer(self, method: str) -> Any:  # noqa: ANN401
+        try:
+            if not self._pipe.poll(self._timeout):
+                self._kill()
+                raise SimulatorFault(
+                    f"the simulator gave no answer to {method} within the timeout of "
+                    f"{self._timeout:g} s and was killed"
+                )
+            error, result = self._pipe.recv()
+        except (EOFError, OSError):
+            self._kill()
+            raise SimulatorFault(
+                f"the simulator's process died during {method}, {_ending(self._process.exitcode)}"
+            ) from None
+        if error is None:
+            return result
+        self._kill()
+        raise error
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+
+def _serve(
+    make: Callable[[], Environment], pipe: Connection, parents_end: Connection, parent: int
+) -> None:
+    """What the worker does: answers until it is told to end or its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent acts
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # training's handler was inherited
+    if sys.platform == "linux":  # even a worker that hangs does not outlive its parent
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            return
+    parents_end.close()  # else the pipe never ends
+    try:
+        simulators = LocalSimulators(make)
+        pipe.send((None, (simulators.frame_seconds, simulators.action_shape)))
+        while (request := pipe.recv()) is not None:
+            method, args = request
+            pipe.send((None, getattr(simulators, method)(*args)))
+        simulators.close()
+    except (EOFError, BrokenPipeError):
+        pass
+    except LawmError as error:
+        pipe.send((error, None))
+    except Exception as error:  # simulators raise anything, also what cannot be sent
+        pipe.send((SimulatorFault(f"{type(error).__name__}: {error}"), None))
+    finally:
+        os._exit(0)  # what the parent registered for its own end is not the worker's to run
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+__all__ = ["SimulatorFault", "SimulatorProcess"]

@@ -1,0 +1,84 @@
+"""`lawm fit` and `lawm evaluate` with simulators that crash and hang."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+
+import pytest
+from tiny_runs import ENV_ID, LineEnv, tiny_fit
+
+from lawm.cli import main
+from lawm.envs import registry
+from lawm.errors import LawmError
+
+FAULTS = {
+    "crash": (lambda: os.abort(), "killed by SIGABRT"),
+    "hang": (lambda: time.sleep(600), "within the timeout of 0.5 s and was killed"),
+    "no renderer": (
+        lambda: (_ for _ in ()).throw(LawmError("no off-screen renderer works")),
+        "no off-screen renderer works",
+    ),
+}
+
+
+@pytest.fixture(params=list(FAULTS))
+def faulty(request, monkeypatch):
+    """The simulators fail in the first step of every evaluation; the reason that is told."""
+    fault, reason = FAULTS[request.param]
+
+    class FaultyEnv(LineEnv):
+        def step(self, action):
+            fault()
+
+    monkeypatch.setitem(registry._FACTORIES, "tiny", FaultyEnv)
+    return reason
+
+
+def test_training_goes_on_and_the_evaluations_are_marked_as_failed(
+    faulty, tiny_data, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    assert tiny_fit(tiny_data, run, "--evaluation.timeout", "0.5") == 0
+    with (run / "evaluation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["mean"]) for row in rows] == [("5", ""), ("10", "")]
+    assert all(faulty in row["error"] for row in rows)
+    evaluation = json.loads((run / "report.json").read_text())["evaluation"]
+    assert evaluation["failures"] == 2
+    assert faulty in evaluation["final"]["error"]
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "not measured: " in shown and "2, reasons in evaluation.csv" in shown
+    assert (run / "policy" / "DONE").is_file()
+
+
+def test_lawm_evaluate_ends_with_the_reason(faulty, finished_run, capsys):
+    assert main(["evaluate", str(finished_run), "--timeout", "0.5"]) == 2
+    error = capsys.readouterr().err
+    assert faulty in error
+    assert "Traceback" not in error
+
+
+def test_it_is_measured_again_once_the_simulator_works(tiny_data, tmp_path, monkeypatch):
+    flag = tmp_path / "once"
+
+    class CrashesOnce(LineEnv):
+        def step(self, action):
+            if not flag.exists():
+                flag.touch()
+                os.abort()
+            return super().step(action)
+
+    monkeypatch.setitem(registry._FACTORIES, "tiny", CrashesOnce)
+    assert tiny_fit(tiny_data, tmp_path / "run") == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["evaluation"]["failures"] == 1
+    assert report["evaluation"]["final"]["episodes"] == 1
+    assert report["environment"] == ENV_ID
+
+
+def test_a_timeout_of_zero_is_refused(tiny_data, tmp_path, capsys):
+    assert tiny_fit(tiny_data, tmp_path / "run", "--evaluation.timeout", "0") == 2
+    assert "evaluation.timeout is 0.0; expected seconds above 0" in capsys.readouterr().err

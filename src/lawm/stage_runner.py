@@ -86,8 +86,12 @@ class StageRunner:
         """Copy a finished stage from another run, so that this run is complete by itself."""
         self.files.checkpoints.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.last_checkpoint, self.files.last_checkpoint)
-        if source.metrics_file.is_file():
-            shutil.copyfile(source.metrics_file, self.files.metrics_file)
+        for there, here in (
+            (source.metrics_file, self.files.metrics_file),
+            (source.panel_file, self.files.panel_file),
+        ):
+            if there.is_file():
+                shutil.copyfile(there, here)
         shutil.copyfile(source.done_marker, self.files.done_marker)
 
     def load_weights(self, module: pl.LightningModule, files: StageFolder | None = None) -> None:

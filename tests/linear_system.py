@@ -19,8 +19,11 @@ class Trajectories:
     action: np.ndarray  # (E, T, 2), uniform in [-1, 1]
 
 
-def simulate(episodes: int, steps: int, seed: int) -> Trajectories:
-    """``s' = A s + B a``, A a damped rotation, the same for every seed; observations are s."""
+def simulate(episodes: int, steps: int, seed: int, disturbance: float = 0.0) -> Trajectories:
+    """``s' = A s + B a + w``, A a damped rotation, the same for every seed; observations are s.
+
+    w is normal with the standard deviation ``disturbance``: nobody's action, and seen only in s'.
+    """
     system = np.random.default_rng(0)
     rotation, _ = np.linalg.qr(system.normal(size=(OBS_DIM, OBS_DIM)))
     a_matrix, b_matrix = 0.9 * rotation, system.normal(size=(OBS_DIM, ACTION_DIM))
@@ -30,6 +33,7 @@ def simulate(episodes: int, steps: int, seed: int) -> Trajectories:
     obs[:, 0] = rng.normal(size=(episodes, OBS_DIM))
     for t in range(steps):
         obs[:, t + 1] = obs[:, t] @ a_matrix.T + action[:, t] @ b_matrix.T
+        obs[:, t + 1] += disturbance * rng.normal(size=(episodes, OBS_DIM))
     return Trajectories(obs, action)
 
 

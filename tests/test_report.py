@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from pathlib import Path
 
 from rich.console import Console
 
@@ -54,7 +55,7 @@ def test_the_table_shows_the_figures():
         name: evaluation_numbers(SPEC, result(140.0, 160.0), step)
         for name, step in (("final", 1500), ("best", 1250))
     }
-    report = build_report(RunFolder("runs/a"), SPEC, SUMMARY, records, evaluations)
+    report = build_report(RunFolder(Path("runs/a")), SPEC, SUMMARY, records, evaluations)
     console = Console(width=200, file=io.StringIO())
     print_report(report, console)
     text = console.file.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -61,6 +62,7 @@ def build_report(
             "return best": _known(spec.return_best),
         },
         "evaluation": dict(evaluations),
+        "latent_action": _panel(folder),
         "stages": {
             name: {
                 "steps": record.global_step,
@@ -99,6 +101,8 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     r2 = metrics.get("held_out/action_r2_inverse")
     if r2 is not None:
         table.add_row("Held-out R² of the action", f"{r2:.3f} from the inverse posterior")
+    if panel := report["latent_action"]:
+        table.add_row("Latent action", f"{panel['verdict']}. {panel['reason']}")
     for name, title in (("world_model", "Stage 1, world model"), ("policy", "Stage 2, policy")):
         if stage := report["stages"].get(name):
             table.add_row(title, _stage_text(stage))
@@ -118,6 +122,15 @@ def return_text(numbers: Mapping[str, Any]) -> str:
     if numbers["normalised"] is not None:
         text += f"; normalised {numbers['normalised']:.2f} (data's mean 0, its best 1)"
     return text
+
+
+def _panel(folder: RunFolder) -> dict[str, Any] | None:
+    """The last latent-action panel, None where nothing was held out to measure it on."""
+    file = folder.stage("world_model").panel_file
+    if not file.is_file():
+        return None
+    panel: dict[str, Any] = json.loads(file.read_text())
+    return {key: _known(value) for key, value in panel.items()}
 
 
 def _stage_text(stage: Mapping[str, Any]) -> str:

@@ -66,6 +66,11 @@ class StageFolder:
         return self.path / "metrics.csv"
 
     @property
+    def panel_file(self) -> Path:
+        """Figures and verdict of the latent-action panel (world model only)."""
+        return self.path / "panel.json"
+
+    @property
     def done_marker(self) -> Path:
         """Exists once the stage has ended; holds its :class:`StageRecord`."""
         return self.path / "DONE"

@@ -93,8 +93,12 @@ class StageRunner:
         path, _ = _newest(source)
         with atomic_file(self.files.last_checkpoint) as file:
             file.write(path.read_bytes())
-        if source.metrics_file.is_file():
-            write_atomically(self.files.metrics_file, source.metrics_file.read_text())
+        for there, here in (
+            (source.metrics_file, self.files.metrics_file),
+            (source.panel_file, self.files.panel_file),
+        ):
+            if there.is_file():
+                write_atomically(here, there.read_text())
         write_atomically(self.files.done_marker, source.done_marker.read_text())
 
     def load_weights(self, module: pl.LightningModule, files: StageFolder | None = None) -> None:

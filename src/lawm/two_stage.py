@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 from rich.console import Console
 
 from lawm.callbacks.evaluation import EvaluationCallback
-from lawm.callbacks.open_loop import OpenLoopCallback
+from lawm.callbacks.latent_action_panel import LatentActionPanelCallback
 from lawm.callbacks.progress import logged
 from lawm.callbacks.throughput import num_transitions
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
@@ -137,7 +137,7 @@ class TwoStageTrainer:
         return self._stage_1.train(
             module,
             self._data,
-            callbacks=[OpenLoopCallback()],
+            callbacks=[LatentActionPanelCallback(self._stage_1.files.panel_file)],
             figures={
                 "loss": logged("world_model/loss"),
                 "action R²": logged("held_out/action_r2_inverse"),

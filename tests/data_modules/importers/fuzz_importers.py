@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 from replay_writers import REPLAYS
 from source_writers import SOURCES, recordings

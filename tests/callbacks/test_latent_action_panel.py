@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import lightning.pytorch as pl
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from shard_factory import write_shard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lawm.callbacks.open_loop import OpenLoopCallback
+from lawm.callbacks.latent_action_panel import LatentActionPanelCallback
 from lawm.data_modules import MixedTrajectoryDataModule
 from lawm.world_model import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
@@ -60,7 +61,7 @@ def read(folder):
 
 
 def test_each_validation_writes_a_picture_and_its_figures(data, tmp_path):
-    fit(data, tmp_path / "tb", [OpenLoopCallback(CONTEXT)])
+    fit(data, tmp_path / "tb", [LatentActionPanelCallback(context=CONTEXT)])
     events = read(tmp_path / "tb")
     images = events.Images("open_loop")
     assert [image.step for image in images] == [2, 4]  # not in the sanity check
@@ -77,7 +78,7 @@ def test_each_validation_writes_a_picture_and_its_figures(data, tmp_path):
 
 
 def test_the_baseline_is_that_of_the_first_validation_batch(data, tmp_path):
-    fit(data, tmp_path / "tb", [OpenLoopCallback(CONTEXT)])
+    fit(data, tmp_path / "tb", [LatentActionPanelCallback(context=CONTEXT)])
     batch = next(iter(data.val_dataloader()))
     obs = batch.obs["state"].numpy() / np.array(data.spec.observations["state"].std)
     expected = np.square(obs[:, CONTEXT + 1 :] - obs[:, CONTEXT : CONTEXT + 1]).mean()
@@ -87,19 +88,36 @@ def test_the_baseline_is_that_of_the_first_validation_batch(data, tmp_path):
 
 def test_training_is_the_same_with_and_without_it(data, tmp_path):
     plain = fit(data, tmp_path / "plain", [])
-    watched = fit(data, tmp_path / "watched", [OpenLoopCallback(CONTEXT)])
+    watched = fit(data, tmp_path / "watched", [LatentActionPanelCallback(context=CONTEXT)])
     for one, other in zip(plain.parameters(), watched.parameters(), strict=True):
         assert one.equal(other)
 
 
 def test_fewer_dimensions_make_a_picture_too(data, tmp_path):
-    fit(data, tmp_path / "tb", [OpenLoopCallback(CONTEXT, dimensions=1)], max_steps=2)
+    fit(
+        data,
+        tmp_path / "tb",
+        [LatentActionPanelCallback(context=CONTEXT, dimensions=1)],
+        max_steps=2,
+    )
     image = read(tmp_path / "tb").Images("open_loop")[0]
     assert (image.width, image.height) == (800, 900)
 
 
 def test_windows_that_the_context_fills_are_not_drawn(data, tmp_path):
-    fit(data, tmp_path / "tb", [OpenLoopCallback(context=WINDOW)])
+    fit(data, tmp_path / "tb", [LatentActionPanelCallback(context=WINDOW)])
     events = read(tmp_path / "tb")
     assert "open_loop" not in events.Tags()["images"]
     assert not set(SCALARS) & set(events.Tags()["scalars"])
+
+
+def test_the_verdict_and_all_figures_are_kept(data, tmp_path):
+    file = tmp_path / "run" / "panel.json"
+    fit(data, tmp_path / "tb", [LatentActionPanelCallback(file, context=CONTEXT)])
+    panel, events = json.loads(file.read_text()), read(tmp_path / "tb")
+    text = events.Tensors("latent_action/text_summary")[-1].tensor_proto.string_val[0].decode()
+    assert text == f"Latent action: {panel['verdict']}. {panel['reason']}"
+    assert len(panel["rate_inverse"]) == len(panel["rate_action"]) == SMALL["latent_action"]
+    latest = events.Scalars("held_out/shuffled_latent_ratio")[-1].value
+    assert panel["shuffled_ratio"] == pytest.approx(latest)
+    assert len(events.Images("latent_action_kl")) == 2

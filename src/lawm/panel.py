@@ -1,0 +1,185 @@
+"""The latent-action panel: does the latent action carry the action, and nothing but the action?
+
+Measured on held-out labelled trajectories, which training never saw. The thresholds of the verdict
+are our own; ``tests/test_panel.py`` holds them against a model that was made to collapse, one that
+was made to leak, and a good one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchmetrics.functional import r2_score
+
+from lawm.batch import Batch
+from lawm.open_loop import DrivenBy, last_frame, open_loop, standardised_error
+from lawm.world_model import Observed, WorldModel
+
+VerdictName = Literal["usable", "collapsed", "leaking", "not decoded"]
+BASELINE = "last frame"
+DRIVEN_BY: tuple[DrivenBy, ...] = ("inverse", "action", "prior", "shuffled")
+ACTIVE_NATS = 0.05  # a dimension of u whose rate is above this many nats a step carries something
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What separates the verdicts.
+
+    Args:
+        least_shuffled_ratio: Below it the model does not listen to u.
+        least_error_ratio: Open-loop error under inferred latent actions, divided by that under
+            the true actions. Below it u tells the model more than the action could.
+        least_action_r2: Below it the decoder cannot read the action out of u.
+    """
+
+    least_shuffled_ratio: float = 1.15
+    least_error_ratio: float = 0.6
+    least_action_r2: float = 0.4
+
+
+@dataclass(frozen=True)
+class PanelFigures:
+    """What the panel measured; means over all steps of all windows."""
+
+    action_r2_inverse: float  # of actions decoded from the mode of q_free
+    action_r2_action: float  # of actions decoded from the mode of q_act
+    rate_inverse: tuple[float, ...]  # KL(q_free || p) of each part of u, nats a step
+    rate_action: tuple[float, ...]  # KL(q_act || p) of each part of u
+    shuffled_ratio: float  # open-loop error with u of another trajectory, over that with its own
+    error_ratio: float  # open-loop error with inferred u, over that with the true actions
+    open_loop_error: float  # squared error over variance, with inferred u
+    copy_last_frame_error: float
+
+    @property
+    def active_parts(self) -> int:
+        """Dimensions (or categoricals) of u that carry more than :data:`ACTIVE_NATS`."""
+        return sum(nats > ACTIVE_NATS for nats in self.rate_inverse)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"active_parts": self.active_parts}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Figures, and the errors by horizon and predictions that they come from."""
+
+    figures: PanelFigures
+    errors: dict[str, Tensor]  # each (T - context,), squared error over variance
+    predicted: dict[DrivenBy, Tensor]  # first state key of the first window, (T - context, D)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One word and its reason."""
+
+    name: VerdictName
+    reason: str
+
+    def __str__(self) -> str:
+        return f"Latent action: {self.name}. {self.reason}"
+
+
+def verdict(figures: PanelFigures, thresholds: Thresholds = Thresholds()) -> Verdict:
+    """Judge the latent action.
+
+    Collapse is looked for first (an ignored u cannot leak), then leakage, then whether the decoder
+    can read the action.
+    """
+    f, t = figures, thresholds
+    parts = f"{f.active_parts} of {len(f.rate_inverse)} dimensions active"
+    if f.active_parts == 0 or not f.shuffled_ratio >= t.least_shuffled_ratio:
+        return Verdict(
+            "collapsed",
+            f"The model predicts as well with another trajectory's latent actions (error ratio "
+            f"{f.shuffled_ratio:.2f}, {parts}). Lower the weight of its KL, or give more labels.",
+        )
+    if f.error_ratio < t.least_error_ratio:
+        return Verdict(
+            "leaking",
+            f"Inferred latent actions predict the future better than the true actions do (error "
+            f"ratio {f.error_ratio:.2f}): they carry more than an action. Raise the weight of "
+            "their KL, or use fewer dimensions.",
+        )
+    if not f.action_r2_inverse >= t.least_action_r2:  # NaN too
+        return Verdict(
+            "not decoded",
+            f"The latent action moves the model (shuffled: {f.shuffled_ratio:.2f} times the error) "
+            f"but actions are not read from it (held-out R² {f.action_r2_inverse:.2f}). Give more "
+            "labels, or raise the weight of the alignment.",
+        )
+    return Verdict(
+        "usable",
+        f"Held-out R² of the action {f.action_r2_inverse:.2f}, shuffled: {f.shuffled_ratio:.2f} "
+        f"times the error, {parts}.",
+    )
+
+
+@torch.no_grad()
+def measure(model: WorldModel, batch: Batch, context: int) -> Panel:
+    """Measure a model.
+
+    Args:
+        model: The world model; its random numbers are drawn from torch's generator.
+        batch: Windows of T transitions, all of them labelled.
+        context: Steps that are filtered before open-loop prediction starts, in [0, T).
+    """
+    assert batch.num_labelled == batch.num_rows, (batch.num_labelled, batch.num_rows)
+    observed = model.observe(batch)
+    key = next(iter(batch.obs))
+    errors: dict[str, Tensor] = {}
+    predicted: dict[DrivenBy, Tensor] = {}
+    for driven_by in DRIVEN_BY:
+        prediction = open_loop(model, batch, observed, context, driven_by).observation
+        errors[driven_by] = standardised_error(model, prediction, batch, context).cpu()
+        predicted[driven_by] = prediction[key][:, 0].cpu()
+    baseline = last_frame(batch, context)
+    errors[BASELINE] = standardised_error(model, baseline, batch, context).cpu()
+    mean = {name: float(error.mean()) for name, error in errors.items()}
+    figures = PanelFigures(
+        *_action_r2(model, batch, observed),
+        *_rates(model, observed),
+        shuffled_ratio=mean["shuffled"] / mean["inverse"],
+        error_ratio=mean["inverse"] / mean["action"],
+        open_loop_error=mean["inverse"],
+        copy_last_frame_error=mean[BASELINE],
+    )
+    return Panel(figures, errors, predicted)
+
+
+def _action_r2(model: WorldModel, batch: Batch, observed: Observed) -> tuple[float, float]:
+    """Of the actions decoded from the modes of q_free and q_act."""
+    latent_action, before = model.latent_action, observed.features[:-1]
+    target = batch.action.transpose(0, 1).flatten(0, 1)
+    return tuple(  # type: ignore[return-value]
+        float(r2_score(decoded.flatten(0, 1), target, multioutput="variance_weighted"))
+        for decoded in (
+            latent_action.decode(before, latent_action.latent.mode(params))
+            for params in (observed.inverse_posterior, observed.action_posterior)
+        )
+    )
+
+
+def _rates(model: WorldModel, observed: Observed) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """KL from the prior of each part of u, for q_free and q_act."""
+    latent = model.latent_action.latent
+    return tuple(  # type: ignore[return-value]
+        tuple(latent.kl(params, observed.action_prior).mean(dim=(0, 1)).tolist())
+        for params in (observed.inverse_posterior, observed.action_posterior)
+    )
+
+
+__all__ = [
+    "ACTIVE_NATS",
+    "BASELINE",
+    "DRIVEN_BY",
+    "Panel",
+    "PanelFigures",
+    "Thresholds",
+    "Verdict",
+    "measure",
+    "verdict",
+]

@@ -139,7 +139,7 @@ def _module(path: Path, stage: str) -> pl.LightningModule:
         module = WorldModelModule(spec, **settings)
     else:
         run = RunFolder(path.resolve().parent.parent)
-        model = load_world_model(run.stage("world_model").last_checkpoint)
+        model = load_world_model(run.stage("world_model"))
         settings["constraint"] = ConstraintConfig(**settings["constraint"])
         module = LatentPolicyModule(model, spec, **settings)
     module.load_state_dict(saved["state_dict"])

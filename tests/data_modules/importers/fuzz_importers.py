@@ -3,7 +3,7 @@
     PYTHONPATH=tests/data_modules/importers python -m lawm.benchmarks.fuzz \\
         --modules fuzz_importers --inputs 10000
 
-The inputs are those of the tests: what their writers write, and the files that other packages wrote.
+The inputs are those of the tests: what their writers write, and files that other packages wrote.
 """
 
 from __future__ import annotations

@@ -75,8 +75,7 @@ def open_shard(path: Path | str) -> OpenShard:
         meta, episodes = _read_meta(file), _read_episodes(file)
         rows = episodes.num_rows
         arrays: dict[str, ShardArray | None] = {
-            f"{fmt.OBS_GROUP}/{key}": file.observation(key, rows)
-            for key in file.observation_keys()
+            f"{fmt.OBS_GROUP}/{key}": file.observation(key, rows) for key in file.observation_keys()
         }
         arrays["action"] = file.optional("action", np.float32, (rows, meta.action_dim))
         arrays["reward"] = file.optional("reward", np.float32, (rows,))

@@ -87,10 +87,7 @@ class DreamerV3(Importer):
 
     def recognises(self, source: Path) -> Recognition:
         """A file with the name of a chunk and ``is_first`` in it."""
-        try:
-            chunk = first_chunk(source)
-        except LawmError as error:
-            return Recognition(False, str(error))
+        chunk = first_chunk(source)
         if chunk is None:
             return Recognition(False, "is or has no file called like a chunk of DreamerV3's")
         found, name = first_names(chunk, (".npz",))

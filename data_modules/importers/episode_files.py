@@ -22,7 +22,7 @@ from lawm.data_modules.importers.importer import (
     SourceFacts,
 )
 from lawm.data_modules.safe_hdf5 import SafeHdf5, is_hdf5, natural_order
-from lawm.data_modules.safe_npz import SafeNpz
+from lawm.data_modules.safe_npz import SafeNpz, is_zip
 from lawm.errors import LawmError
 
 HDF5_SUFFIXES = (".hdf5", ".h5")
@@ -104,15 +104,17 @@ def first_names(source: Path, suffixes: Sequence[str]) -> tuple[set[str], str]:
 
     Returns:
         No names where there is no such file, with the reason.
+
+    Raises:
+        LawmError: It is an archive or an HDF5 file and damaged.
     """
-    try:
-        files = [f for f in files_in(source, suffixes) if f.suffix in suffixes]
-        if not files:
-            return set(), f"is or has no file *{' or *'.join(suffixes)}"
-        with open_columns(files[0]) as columns:
-            return set(columns.names), files[0].name
-    except LawmError:
-        return set(), "is neither a numpy archive nor an HDF5 file"
+    files = [f for f in files_in(source, suffixes) if f.suffix in suffixes]
+    if not files:
+        return set(), f"is or has no file *{' or *'.join(suffixes)}"
+    if not is_zip(files[0]) and not is_hdf5(files[0]):
+        return set(), f"{files[0].name} is neither a numpy archive nor an HDF5 file"
+    with open_columns(files[0]) as columns:
+        return set(columns.names), files[0].name
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ from lawm.data_modules.importers.importer import (
     SourceFacts,
     SourceOptions,
 )
-from lawm.data_modules.safe_hdf5 import SafeDataset, SafeHdf5, is_hdf5
+from lawm.data_modules.importers.recognition import has_keys, recognise_hdf5
+from lawm.data_modules.safe_hdf5 import SafeDataset, SafeHdf5
 from lawm.errors import LawmError
 
 INDEX = ("ep_len", "ep_offset")
@@ -52,14 +53,7 @@ class StableWorldModel(Importer):
 
     def recognises(self, source: Path) -> Recognition:
         """``ep_len`` and ``ep_offset``."""
-        if not is_hdf5(source):
-            return Recognition(False, "is no HDF5 file")
-        try:
-            with SafeHdf5(source) as file:
-                found = all(file.has(name) for name in INDEX)
-        except LawmError as error:
-            return Recognition(False, str(error))
-        return Recognition(found, f"{'holds' if found else 'has no'} /ep_len and /ep_offset")
+        return recognise_hdf5(source, lambda file: has_keys(file.datasets(), INDEX, "HDF5"))
 
     @contextmanager
     def open(self, source: Path, options: SourceOptions) -> Iterator[Source]:

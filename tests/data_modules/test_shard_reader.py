@@ -184,8 +184,14 @@ FAULTS: dict[str, tuple[Damage, str]] = {
         replace("episode/has_action", lambda values: values[:-1]),
         r"`/episode/has_action` of .* has shape \(2,\), expected \(3\)",
     ),
-    "never written": (never_written, "`/obs/state` of .* was declared with shape .* and never fully written"),
-    "never allocated": (never_allocated, "`/obs/state` of .* was declared with shape .* and never fully written"),
+    "never written": (
+        never_written,
+        "`/obs/state` of .* was declared with shape .* and never fully written",
+    ),
+    "never allocated": (
+        never_allocated,
+        "`/obs/state` of .* was declared with shape .* and never fully written",
+    ),
     "no checksum": (no_checksum, "`/reward` of .* has no attribute `sha256`"),
     "no episodes": (no_episodes, "holds no episodes"),
     "offset start": (put("episode/offset", 0, 1), "`/episode/offset` of .* must start at 0"),

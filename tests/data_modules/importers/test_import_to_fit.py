@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from replay_writers import REPLAYS
 from source_writers import SOURCES, recordings
 from tiny_runs import CONF
 
@@ -15,22 +16,40 @@ from lawm.cli import main
 KEYS = {
     "robomimic": ["--keys", "robot0_eef_pos=state"],
     "laom": ["--keys", "states=state"],
+    "aime": ["--keys", "state"],
+    "dreamerv3": ["--keys", "state"],
+    "dreamerv2, torch": ["--keys", "state"],
+    "stable-worldmodel": ["--keys", "proprio=state"],
+    "lerobot": ["--keys", "observation.state"],
+}
+FILES = Path(__file__).parents[2] / "data"  # that other packages wrote
+MAKERS = {
+    **SOURCES,
+    **REPLAYS,
+    "stable-worldmodel": lambda folder, made: FILES / "stable_worldmodel.h5",
+    "lerobot": lambda folder, made: FILES / "lerobot_v3",
 }
 SLOW = [
     pytest.param(kind, marks=pytest.mark.slow)
-    for kind in ("numpy", "minari", "robomimic", "ogbench", "laom")
+    for kind in (
+        *("numpy", "minari", "robomimic", "ogbench", "laom", "aime", "exorl"),
+        *("dreamerv2, torch", "stable-worldmodel", "lerobot"),
+    )
 ]
 
 
-@pytest.mark.parametrize("kind", ["d4rl", *SLOW])
+@pytest.mark.parametrize("kind", ["d4rl", "dreamerv3", *SLOW])
 def test_import_info_fit(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = SOURCES[kind](tmp_path, recordings([10] * 6))
+    if kind == "lerobot":
+        pytest.importorskip("pyarrow")
+        pytest.importorskip("av")
+    source = MAKERS[kind](tmp_path, recordings([10] * 6))
     shard, run = tmp_path / "out.h5", tmp_path / "run"
     assert main(["data", "import", str(source), str(shard), *KEYS.get(kind, [])]) == 0
     assert main(["data", "info", str(shard)]) == 0
     assert "obs/state" in capsys.readouterr().out
     fit = ["fit", "--config", str(CONF / "debug.yaml"), "--data.shards", str(shard)]
-    fit += ["--data.labels", "50%", "--data.held_out", "1 episodes", "--data.window", "6"]
+    fit += ["--data.labels", "50%", "--data.held_out", "1 episodes", "--data.window", "4"]
     fit += ["--stages.world_model.max_steps", "2", "--stages.policy.max_steps", "1"]
     fit += ["--stages.world_model.val_check_interval", "1", "--trainer.log_every_n_steps", "1"]
     assert main([*fit, "--trainer.accelerator", "cpu", "--run_dir", str(run)]) == 0
@@ -39,3 +58,16 @@ def test_import_info_fit(kind: str, tmp_path: Path, capsys: pytest.CaptureFixtur
         rows = list(csv.DictReader(file))
     losses = [float(row["world_model/loss"]) for row in rows if row.get("world_model/loss")]
     assert losses and all(loss == loss for loss in losses), "a loss is NaN"
+
+
+@pytest.mark.parametrize("kind", ["v-d4rl", "dreamerv2, v-d4rl"])
+def test_pictures_alone_end_at_info(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, shard = MAKERS[kind](tmp_path, recordings([10] * 6)), tmp_path / "out.h5"
+    assert main(["data", "import", str(source), str(shard)]) == 0
+    assert main(["data", "info", str(shard)]) == 0
+    assert "obs/image" in capsys.readouterr().out
+    fit = ["fit", "--config", str(CONF / "debug.yaml"), "--data.shards", str(shard)]
+    assert main([*fit, "--trainer.accelerator", "cpu", "--run_dir", str(tmp_path / "run")]) == 2
+    assert "image" in capsys.readouterr().err

@@ -125,7 +125,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "frames": (with_feature("observation.images.front", shape=[9, 9, 3]), "frames of 32 x 48 pix"),
     "vector": (with_feature("observation.images.front", shape=[9]), r"shape \(9,\); .* a picture"),
     "missing": (with_column(DATA, "action", None), "file-000.parquet has no column `action`"),
-    "nulls": (with_column(DATA, "action", pa.array([None] * 21, pa.float32())), "21 missing val"),
+    "nulls": (with_column(DATA, "action", pa.array([None] * 21, pa.float32())), "12 missing val"),
     "texts": (with_column(DATA, "action", pa.array(["x"] * 21)), "type string and 0 missing"),
     "paths": (with_column(DATA, "observation.images.wrist", NO_PICTURES), "a path or nothing; ex"),
     "no png": (

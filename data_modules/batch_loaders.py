@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
 
 from lawm.batch import Batch
 from lawm.data_modules.episode_store import EpisodeStore
@@ -18,21 +19,43 @@ from lawm.data_modules.window_sampler import WindowSampler
 BATCHES_PER_EPOCH = 1_000_000
 
 
+class NumberedBatches(Dataset[Batch]):
+    """Batch number i of the stream, a pure function of i: any process may make it.
+
+    Args:
+        store: The data.
+        sampler: Which windows make batch number i.
+        window: T.
+    """
+
+    def __init__(self, store: EpisodeStore, sampler: WindowSampler, window: int) -> None:
+        self._store, self._sampler, self._window = store, sampler, window
+
+    def __getitem__(self, number: int) -> Batch:
+        return self._store.windows(*self._sampler.rows(number), self._window)
+
+
 class MixedBatchLoader:
     """Batches of the training stream; rank r of w takes the numbers n + r, n + w + r, ….
 
     Args:
-        store: The data.
-        sampler: Which windows make batch number i of the stream.
-        window: T.
+        batches: The stream.
         rank: Of this process, 0 to world_size - 1.
         world_size: Number of processes.
+        workers: Processes that make batches ahead; 0 makes each when it is asked for.
+        start_method: How they are started: ``fork``, ``spawn`` or ``forkserver``; None is the
+            platform's way.
     """
 
     def __init__(
-        self, store: EpisodeStore, sampler: WindowSampler, window: int, rank: int, world_size: int
+        self,
+        batches: NumberedBatches,
+        rank: int,
+        world_size: int,
+        workers: int = 0,
+        start_method: str | None = None,
     ) -> None:
-        self._store, self._sampler, self._window = store, sampler, window
+        self._batches, self._workers, self._start_method = batches, workers, start_method
         self._rank, self._world_size = rank, world_size
         self._num_drawn = 0  # batches that all processes together have handed to their trainers
 
@@ -40,11 +63,24 @@ class MixedBatchLoader:
         return BATCHES_PER_EPOCH
 
     def __iter__(self) -> Iterator[Batch]:
-        for _ in range(len(self)):
-            rows = self._sampler.rows(self._num_drawn + self._rank)
-            # Counted before it is handed out: code after a yield may never run.
+        first = self._num_drawn + self._rank
+        numbers = range(first, first + len(self) * self._world_size, self._world_size)
+        for batch in self._made(numbers):
+            # Counted before it is handed out: code after a yield may never run. What workers have
+            # made ahead does not count, so that a resumed run makes it again.
             self._num_drawn += self._world_size
-            yield self._store.windows(*rows, self._window)
+            yield batch
+
+    def _made(self, numbers: range) -> Iterable[Batch]:
+        if self._workers == 0:
+            return (self._batches[number] for number in numbers)
+        return DataLoader(
+            self._batches,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=self._workers,
+            multiprocessing_context=self._start_method,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The same on every rank, as rank 0's is saved for all of them."""
@@ -81,4 +117,4 @@ class LabelledBatchLoader:
             yield self._store.windows(rows, rows[:0], self._window)
 
 
-__all__ = ["BATCHES_PER_EPOCH", "LabelledBatchLoader", "MixedBatchLoader"]
+__all__ = ["BATCHES_PER_EPOCH", "LabelledBatchLoader", "MixedBatchLoader", "NumberedBatches"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
@@ -14,9 +16,13 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
 from lawm.batch import Batch, EpisodeBatch
-from lawm.data_modules.batch_loaders import LabelledBatchLoader, MixedBatchLoader
-from lawm.data_modules.episode_store import EpisodeStore, load_store
+from lawm.data_modules.batch_loaders import LabelledBatchLoader, MixedBatchLoader, NumberedBatches
+from lawm.data_modules.episode_store import EpisodeStore
 from lawm.data_modules.label_budget import parse_budget
+from lawm.data_modules.label_file import is_label_file, split_by_file
+from lawm.data_modules.raw_cache import default_cache_folder
+from lawm.data_modules.storage_choice import Storage, StorageChoice, choose_storage, choose_workers
+from lawm.data_modules.store_loading import load_store
 from lawm.data_modules.trajectory_split import (
     EpisodeSplit,
     ShardHeader,
@@ -32,9 +38,9 @@ MAX_VALIDATION_BATCHES = 8
 
 
 class MixedTrajectoryDataModule(pl.LightningDataModule):
-    """Trajectories in memory, and batches of windows from them.
+    """Trajectories, and batches of windows from them.
 
-    Every process holds all data. Batches are drawn by number, so that the processes of a
+    Batches are drawn by number, so that the processes of a
     distributed run take different ones without a distributed sampler (build the Trainer with
     ``use_distributed_sampler=False``) and a resumed run goes on where it stopped. There are no
     epochs: bound a run by ``max_steps``.
@@ -45,7 +51,9 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         action_free_shards: Shards whose actions, if any, are never used.
         labels: How many training episodes carry labels (actions, and rewards if there are any):
             "10%", "12 episodes" or "all". The others of `shards` become action-free. A share is
-            of the episodes with actions that are not held out.
+            of the episodes with actions that are not held out. Or a file of `lawm data label`,
+            which names these episodes and the held-out ones, such as "labels.json"; then
+            `label_seed` and `held_out` are not used.
         label_seed: Which episodes carry labels. With one seed a smaller budget is part of a
             larger one.
         labelled_ratio: Share of labelled windows in a batch, in (0, 1]. At 1 the action-free
@@ -56,6 +64,15 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             "8 episodes" or "none". They do not depend on the seeds.
         rewards_on_action_free: Keep the rewards of action-free episodes where a shard has them.
         seed: Order of the batches.
+        storage: Where the data are while they are trained on; the batches are the same. "memory":
+            unpacked in the memory of every process. "mapped": windows are read at their places in
+            the files, compressed arrays from unpacked copies; the kernel's page cache serves all
+            processes. "stream": windows are read from the shards and unpacked on the way. "auto"
+            chooses by the size of the data and of the memory, and says why.
+        workers: Processes of each rank that read batches ahead. By default none, but some for
+            "stream".
+        cache_dir: Of the unpacked copies; by default in ~/.cache/lawm.
+        verify: Compare all data with their checksums at the start (about 1 s per GB).
     """
 
     def __init__(
@@ -70,6 +87,10 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         held_out: str | int = "5%",
         rewards_on_action_free: bool = False,
         seed: int = 0,
+        storage: Storage = "auto",
+        workers: int | None = None,
+        cache_dir: str | None = None,
+        verify: bool = True,
     ) -> None:
         super().__init__()
         if not 0.0 < labelled_ratio <= 1.0:
@@ -82,19 +103,24 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             ("window", window, 1),
             ("label_seed", label_seed, 0),
             ("seed", seed, 0),
+            ("workers", workers, 0),
         ):
-            if value < least:
+            if value is not None and value < least:
                 raise LawmError(f"data.{key} is {value}; expected a whole number from {least}.")
         self._shards = _as_list(shards)
         self._action_free_shards = _as_list(action_free_shards)
         if not self._shards:
             raise LawmError("data.shards is empty; name at least one shard with actions.")
-        self._labels = parse_budget(labels, "labels")
+        self._label_file = Path(str(labels)) if is_label_file(labels) else None
+        self._labels = parse_budget("all" if self._label_file else labels, "labels")
         self._held_out = parse_budget(held_out, "held_out", may_be_zero=True)
         self._label_seed, self._seed = label_seed, seed
         self.labelled_ratio = float(labelled_ratio)
         self.batch_size, self.window = batch_size, window
         self.rewards_on_action_free = rewards_on_action_free
+        self._wanted_storage, self._wanted_workers, self._verify = storage, workers, verify
+        self._cache = Path(cache_dir).expanduser() if cache_dir else default_cache_folder()
+        self._choice: StorageChoice
         self._headers: list[ShardHeader] = []
         self._split: EpisodeSplit
         self._store: EpisodeStore | None = None
@@ -111,11 +137,28 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             find_shards(self._shards, "shards"),
             find_shards(self._action_free_shards, "action_free_shards"),
         )
-        self._split = split_episodes(
-            self._headers, labels=self._labels, held_out=self._held_out, seed=self._label_seed
+        if self._label_file is not None:
+            self._split = split_by_file(self._headers, self._label_file)
+        else:
+            self._split = split_episodes(
+                self._headers, labels=self._labels, held_out=self._held_out, seed=self._label_seed
+            )
+        processes = self._processes_here()
+        self._choice = choose_storage(
+            self._wanted_storage, self._headers, self._cache, num_processes=processes
+        )
+        self.workers = choose_workers(self._wanted_workers, self._choice.storage, processes)
+        rank_zero_info(
+            f"data.storage: {self._choice.storage} ({self._choice.reason}); "
+            f"data.workers: {self.workers}."
         )
         store = load_store(
-            self._headers, self._split, rewards_on_action_free=self.rewards_on_action_free
+            self._headers,
+            self._split,
+            rewards_on_action_free=self.rewards_on_action_free,
+            storage=self._choice.storage,
+            cache=self._cache,
+            verify=self._verify,
         )
         self._check_windows(store)
         self._store = store
@@ -171,11 +214,10 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             seed=self._seed,
         )
         return MixedBatchLoader(
-            store,
-            sampler,
-            self.window,
+            NumberedBatches(store, sampler, self.window),
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
+            workers=self.workers,
         )
 
     def val_dataloader(self) -> LabelledBatchLoader | list[LabelledBatchLoader]:
@@ -214,8 +256,6 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
     def summary(self) -> dict[str, int | float | str]:
         """The key figures, for tables."""
         store, spec = self.store, self.spec
-        tensors = [*store.obs.values(), store.action, store.reward, store.terminated]
-        size = sum(x.numel() * x.element_size() for x in tensors)
         return {
             "environment": spec.env_id or "unknown",
             "shards": len(self._headers),
@@ -229,8 +269,14 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             "action dimensions": spec.action_dim,
             "return mean": spec.return_mean,
             "return best": spec.return_best,
-            "memory (MB)": round(size / 1e6, 1),
+            "data (MB)": round(sum(header.num_bytes for header in self._headers) / 1e6, 1),
+            "storage": self._choice.storage,
         }
+
+    def _processes_here(self) -> int:
+        """Processes on this machine that will hold the data, as far as is known."""
+        trainer = self.trainer
+        return int(os.environ.get("LOCAL_WORLD_SIZE") or (trainer.world_size if trainer else 1))
 
     def _training_episodes(self) -> range:
         """Numbers in the store; without the action-free ones where no batch contains them."""

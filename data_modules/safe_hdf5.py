@@ -103,7 +103,7 @@ class SafeHdf5:
             names = sorted(group)
             for part in names:
                 part.encode()
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise LawmError(
                 f"`/{name}` of {self.path} is unreadable: {error}. {self.advice}"
             ) from error

@@ -7,6 +7,7 @@ names, types and shapes, sizes that fit the file's own size, and a SHA-256 of ev
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import EllipsisType, TracebackType
@@ -190,8 +191,11 @@ class ShardFile:
 
     def _stated_checksum(self, name: str) -> str:
         value = self.attribute("sha256", name)
-        if not isinstance(value, str) or not value.isascii():
-            raise LawmError(f"`/{name}` of {self.path} has no text as attribute `sha256`. {REMAKE}")
+        if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
+            raise LawmError(
+                f"`/{name}` of {self.path} has sha256 {str(value)[:80]!r}, expected 64 hexadecimal "
+                f"digits. {REMAKE}"
+            )
         return value
 
 

@@ -104,13 +104,22 @@ class EpisodeIndex:
         Returns:
             (stop - start,).
         """
+        rows = self.per_row(of_episodes, start, stop)
+        ends = self.offset[1:] - 1
+        low, high = np.searchsorted(ends, [start, start + len(rows)])
+        rows[ends[low:high] - start] = False
+        return rows
+
+    def per_row(
+        self, of_episodes: NDArray[Any], start: int = 0, stop: int | None = None
+    ) -> NDArray[Any]:
+        """Values (E,) repeated for the rows ``start`` to ``stop`` of their episodes."""
         stop = self.num_rows if stop is None else stop
         first = int(np.searchsorted(self.offset, start, side="right")) - 1
         last = int(np.searchsorted(self.offset, stop, side="left"))  # behind the last episode
         edges = self.offset[first : last + 1]
-        mask = np.repeat(of_episodes[first:last], np.diff(edges))
-        mask[edges[1:] - edges[0] - 1] = False
-        return mask[start - edges[0] : stop - edges[0]]
+        rows = np.repeat(of_episodes[first:last], np.diff(edges))
+        return rows[start - edges[0] : stop - edges[0]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +19,25 @@ from lawm.data_modules.label_budget import (
     choose_episodes,
 )
 from lawm.data_modules.shard_format import EpisodeIndex, ShardMeta
-from lawm.data_modules.shard_reader import read_shard_header
+from lawm.data_modules.shard_reader import open_shard
 from lawm.errors import LawmError
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """What the rows of an array are like."""
+
+    dtype: np.dtype[Any]
+    step_shape: tuple[int, ...]
+    is_packed: bool  # lies in compressed chunks
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row, unpacked."""
+        return math.prod(self.step_shape) * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{self.step_shape} {self.dtype}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +48,19 @@ class ShardHeader:
     meta: ShardMeta
     episodes: EpisodeIndex
     may_label: bool  # listed under data.shards; False under data.action_free_shards
+    obs: dict[str, ArrayLayout]  # sorted by key
+
+    @property
+    def num_bytes(self) -> int:
+        """What its observations, actions and rewards take in memory, all labels known."""
+        row = sum(layout.row_bytes for layout in self.obs.values())
+        return self.episodes.num_rows * (row + 4 * (self.meta.action_dim + 1))
+
+    @property
+    def num_packed_bytes(self) -> int:
+        """What its compressed observations take when they are unpacked."""
+        rows = [layout.row_bytes for layout in self.obs.values() if layout.is_packed]
+        return self.episodes.num_rows * sum(rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +106,7 @@ def read_headers(shards: Sequence[Path], action_free_shards: Sequence[Path]) -> 
         LawmError: A shard is faulty, given twice, or disagrees with another one.
     """
     headers = [
-        ShardHeader(path, *read_shard_header(path), may_label=may_label)
+        _read_header(path, may_label)
         for paths, may_label in ((shards, True), (action_free_shards, False))
         for path in paths
     ]
@@ -89,6 +121,15 @@ def read_headers(shards: Sequence[Path], action_free_shards: Sequence[Path]) -> 
             )
     _check_agreement(headers)
     return headers
+
+
+def _read_header(path: Path, may_label: bool) -> ShardHeader:
+    with open_shard(path) as shard:
+        obs = {
+            key: ArrayLayout(array.dtype, array.step_shape, array.file_offset is None)
+            for key, array in shard.obs.items()
+        }
+        return ShardHeader(path, shard.meta, shard.episodes, may_label, obs)
 
 
 def split_episodes(
@@ -140,12 +181,18 @@ def _check_agreement(headers: Sequence[ShardHeader]) -> None:
         "action_low": lambda meta: meta.action_low.tolist(),
         "action_high": lambda meta: meta.action_high.tolist(),
     }
+    for header in headers:
+        found, expected = (
+            {key: str(layout) for key, layout in h.obs.items()} for h in (header, headers[0])
+        )
+        if found != expected:
+            raise disagreement("observations", header.path, found, headers[0].path, expected)
     for name, fact in facts.items():
         known = [(header.path, fact(header.meta)) for header in headers if fact(header.meta)]
-        for path, found in known[1:]:
-            first_path, expected = known[0]
-            if found != expected:
-                raise disagreement(name, path, found, first_path, expected)
+        for path, value in known[1:]:
+            first_path, first_value = known[0]
+            if value != first_value:
+                raise disagreement(name, path, value, first_path, first_value)
 
 
 def disagreement(
@@ -163,6 +210,7 @@ def _names(headers: Sequence[ShardHeader]) -> str:
 
 
 __all__ = [
+    "ArrayLayout",
     "EpisodeSplit",
     "ShardHeader",
     "disagreement",

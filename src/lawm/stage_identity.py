@@ -15,15 +15,16 @@ from lawm.fit_config import FitConfig, StageName
 
 CHECKPOINT_FORMAT = 1  # raised when older checkpoints can no longer be continued
 
-# Where the files lie does not matter; what is in them is told by the data fingerprint.
-_PATH_KEYS = ("shards", "action_free_shards")
+# Where the files lie and how they are read does not matter; what is in them is told by the data
+# fingerprint.
+_ACCESS_KEYS = ("shards", "action_free_shards", "storage", "workers", "cache_dir", "verify")
 # A stopped stage may be continued to another length; a finished one is what it is.
 _LENGTH_KEYS = ("max_steps",)
 
 
 def world_model_inputs(config: FitConfig, data_fingerprint: str) -> dict[str, Any]:
     """Inputs of stage 1."""
-    data = {key: value for key, value in config.data.items() if key not in _PATH_KEYS}
+    data = {key: value for key, value in config.data.items() if key not in _ACCESS_KEYS}
     return _plain(
         {
             "format": CHECKPOINT_FORMAT,

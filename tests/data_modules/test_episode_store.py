@@ -5,8 +5,8 @@ import pytest
 import torch
 from shard_factory import ACTION_SCALE, EPISODE_STRIDE, write_shard
 
-from lawm.data_modules.episode_store import load_store
 from lawm.data_modules.shard_writer import ShardWriter
+from lawm.data_modules.store_loading import load_store
 from lawm.data_modules.trajectory_split import EpisodeSplit, read_headers
 from lawm.errors import LawmError
 
@@ -32,7 +32,10 @@ def test_layout(store):
 
 
 def test_hidden_actions_have_no_place_in_memory(store):
-    assert store.action.shape == (24, 2)  # rows of the held-out and labelled episodes
+    assert store.rows.tensors["action"].shape == (
+        24,
+        2,
+    )  # rows of the held-out and labelled episodes
 
 
 def test_windows_hold_what_the_shards_hold(store):
@@ -81,7 +84,7 @@ def test_actions_are_scaled_to_the_bounds(tmp_path):
 
 def test_statistics_are_of_the_training_episodes(store):
     specs = store.observation_specs(range(store.labelled.start, store.free.stop))
-    values = np.concatenate([store.obs["state"][7:, 0].double().numpy()])
+    values = np.concatenate([store.rows.tensors["obs/state"][7:, 0].double().numpy()])
     assert specs["state"].kind == "state"
     assert specs["state"].shape == (3,)
     np.testing.assert_allclose(specs["state"].mean, values.mean(), rtol=1e-12)

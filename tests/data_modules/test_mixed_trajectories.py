@@ -222,7 +222,7 @@ def test_action_free_shards_never_give_labels(tmp_path):
     )
     assert data.summary()["labelled episodes"] == 3
     assert data.summary()["action-free transitions"] == 27
-    assert data.store.action.shape == (4 * 7, 2)
+    assert data.store.rows.tensors["action"].shape == (4 * 7, 2)
     assert draw(data, 1)[0].has_reward.all()
 
 

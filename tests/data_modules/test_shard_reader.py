@@ -75,7 +75,7 @@ def virtual_dataset(file: h5py.File) -> None:
     layout[:] = h5py.VirtualSource("missing.h5", "obs/state", shape=shape)
     del file["obs/state"]
     file.create_virtual_dataset("obs/state", layout)
-    file["obs/state"].attrs["sha256"] = "0"
+    file["obs/state"].attrs["sha256"] = fixed_text("0" * 64)
 
 
 def external_storage(file: h5py.File) -> None:
@@ -84,7 +84,7 @@ def external_storage(file: h5py.File) -> None:
     raw = Path(file.filename).with_suffix(".raw")
     raw.write_bytes(bytes(4 * rows))
     file.create_dataset("reward", (rows,), np.float32, external=[(str(raw), 0, 4 * rows)])
-    file["reward"].attrs["sha256"] = "0"
+    file["reward"].attrs["sha256"] = fixed_text("0" * 64)
 
 
 def objects(file: h5py.File) -> None:
@@ -94,14 +94,14 @@ def objects(file: h5py.File) -> None:
     for place in np.ndindex(cells.shape):
         cells[place] = np.zeros(2, np.float32)
     file.create_dataset("obs/state", data=cells, dtype=h5py.vlen_dtype(np.float32))
-    file["obs/state"].attrs["sha256"] = "0"
+    file["obs/state"].attrs["sha256"] = fixed_text("0" * 64)
 
 
 def never_written(file: h5py.File) -> None:
     shape = file["obs/state"].shape
     del file["obs/state"]
     file.create_dataset("obs/state", shape, np.float32, chunks=(2, 3))
-    file["obs/state"].attrs["sha256"] = "0"
+    file["obs/state"].attrs["sha256"] = fixed_text("0" * 64)
     file["obs/state"][:2] = 0.0
 
 
@@ -109,7 +109,7 @@ def never_allocated(file: h5py.File) -> None:
     shape = file["obs/state"].shape
     del file["obs/state"]
     file.create_dataset("obs/state", shape, np.float32)
-    file["obs/state"].attrs["sha256"] = "0"
+    file["obs/state"].attrs["sha256"] = fixed_text("0" * 64)
 
 
 def obs_is_data(file: h5py.File) -> None:

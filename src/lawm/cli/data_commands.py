@@ -9,6 +9,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lawm.cli.data_check_command import add_check_parser, run_check
+from lawm.cli.data_edit_commands import (
+    add_edit_parsers,
+    run_label,
+    run_merge,
+    run_split,
+    run_strip,
+)
 from lawm.cli.import_command import add_import_parser, run_import_command
 
 if TYPE_CHECKING:
@@ -34,6 +42,8 @@ def add_data_parser(subparsers: Subparsers) -> None:
     _add_collect(commands)
     add_import_parser(commands)
     _add_info(commands)
+    add_check_parser(commands)
+    add_edit_parsers(commands)
 
 
 def run_data(args: argparse.Namespace) -> int:
@@ -42,7 +52,16 @@ def run_data(args: argparse.Namespace) -> int:
     Raises:
         LawmError: The user's mistake, in sentences.
     """
-    run = {"collect": _run_collect, "import": run_import_command, "info": _run_info}
+    run = {
+        "collect": _run_collect,
+        "import": run_import_command,
+        "info": _run_info,
+        "check": run_check,
+        "label": run_label,
+        "split": run_split,
+        "merge": run_merge,
+        "strip": run_strip,
+    }
     return run[args.data_command](args)
 
 

@@ -1,4 +1,4 @@
-"""What the README tells a reader to type works."""
+"""What the README and the pages in docs/ tell a reader to type works."""
 
 from __future__ import annotations
 
@@ -13,13 +13,24 @@ from tiny_runs import ENV_ID
 import lawm.envs
 from lawm.cli import bench_command, data_commands, evaluate_command, fit_command, main
 from lawm.cli.fit_parser import parse_fit
+from lawm.data_modules.importers.registry import FORMATS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
-# A literal block is indented; a line goes on after a backslash
-LINES = [line.strip() for line in re.findall(r"^ {4}(\S.*(?:\\\n.*)*)$", TEXT, flags=re.MULTILINE)]
-COMMANDS = [line for line in LINES if line.startswith("lawm ")]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def literal_lines(text: str) -> list[str]:
+    """A literal block is indented; a line goes on after a backslash."""
+    found = re.findall(r"^ {4}(\S.*(?:\\\n.*)*)$", text, flags=re.MULTILINE)
+    return [line.strip() for line in found]
+
+
+LINES = literal_lines(TEXT)
 TARGETS = [line for line in LINES if line.startswith("make ")]
+COMMANDS = dict.fromkeys(
+    line for page in PAGES for line in literal_lines(page.read_text()) if line.startswith("lawm ")
+)
 
 
 @pytest.fixture
@@ -32,7 +43,8 @@ def reader_folder(finished_run: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_there_are_commands_of_every_kind():
-    kinds = {" ".join(line.split()[: 3 if "data" in line else 2]) for line in COMMANDS}
+    lines = [line.split() for line in LINES if line.startswith("lawm ")]
+    kinds = {" ".join(words[: 3 if words[1] == "data" else 2]) for words in lines}
     expected = {"lawm fit", "lawm evaluate", "lawm bench"}
     expected |= {f"lawm data {name}" for name in ("collect", "import", "info")}
     assert expected <= kinds
@@ -80,7 +92,21 @@ def test_table_of_presets_is_complete():
     assert named == {f"conf/{path.name}" for path in (ROOT / "conf").glob("*.yaml")}
 
 
-def test_links_point_at_files():
-    targets = re.findall(r"\]\((?!https?://)([^)#]+)\)", TEXT)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_point_at_files(page):
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text())
     assert targets
-    assert [target for target in targets if not (ROOT / target).is_file()] == []
+    assert [target for target in targets if not (page.parent / target).is_file()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_within_a_page_point_at_headings(page):
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", page.read_text())) <= anchors
+
+
+def test_the_page_on_data_has_a_command_for_every_format():
+    page = (ROOT / "docs" / "bring-your-data.md").read_text()
+    told = {name for name in FORMATS if f"({name})" in page or f"[{name}]" in page}
+    assert told == FORMATS.keys() - {"rl-unplugged"}, "rl-unplugged is recognised to be refused"

@@ -14,6 +14,7 @@ are cut to a round size, so that the last episode is often incomplete: it is kep
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ from lawm.errors import LawmError
 
 NEEDED = ("observations", "actions", "terminals")
 FLAT = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
+CHECKED_BYTES = 16 << 20  # of observations, for episodes that run on where they were cut
 
 
 class D4rl(Importer):
@@ -72,6 +74,7 @@ class _Flat(Source):
         self._bounds = np.concatenate([[0], ends + 1])
         self.notes = []
         self._tell_what_is_lost(ends)
+        self._tell_of_jumps()
         others = [n for n in (*file.datasets(), *file.groups()) if n not in FLAT]
         self.facts = SourceFacts(
             files=(self._path,),
@@ -170,6 +173,26 @@ class _Flat(Source):
             length = int(ends[-1] - (ends[-2] if len(ends) > 1 else -1))
             self.notes.append(
                 f"the last episode of {length} rows has no end in the file and is kept as truncated"
+            )
+
+    def _tell_of_jumps(self) -> None:
+        """A next observation that is not the following row's means that an episode was not cut."""
+        observations = self._arrays["observations"]
+        if "next_observations" not in self._arrays or observations.dtype.kind not in "fiub":
+            return
+        row_bytes = observations.dtype.itemsize * math.prod(observations.step_shape)
+        stop = min(len(self._terminal), CHECKED_BYTES // max(1, row_bytes))
+        following = self._arrays["next_observations"].read(0, stop - 1)
+        rows = observations.read(1, stop)
+        same = np.isclose(following, rows, rtol=1e-4, atol=1e-4, equal_nan=True)
+        jumps = ~same.reshape(len(rows), -1).all(axis=1)
+        jumps[self._bounds[(self._bounds > 0) & (self._bounds < stop)] - 1] = False
+        if jumps.any():
+            self.notes.append(
+                f"in {int(jumps.sum())} of the first {stop} rows, the first of them row "
+                f"{int(jumps.argmax())}, next_observations is not the observation of the following "
+                "row, though no flag ends the episode there: it jumps. --max-episode-steps may say "
+                "where episodes were cut"
             )
 
 

@@ -83,6 +83,15 @@ def test_d4rl_arrays_of_unequal_length(tmp_path: Path) -> None:
         imported(source)
 
 
+def test_an_episode_of_d4rl_that_was_not_cut_is_told(tmp_path: Path) -> None:
+    source = write_d4rl(tmp_path / "a.hdf5", recordings([3, 4, 5]))
+    assert not imported(source)[1].notes
+    with h5py.File(source, "a") as file:
+        file["timeouts"][2] = False
+    _, report = imported(source)
+    assert report.notes[0].startswith("in 1 of the first 12 rows, the first of them row 2, next_o")
+
+
 # Minari
 
 

@@ -39,17 +39,21 @@ SLOW = [
 
 
 @pytest.mark.parametrize("kind", ["d4rl", "dreamerv3", *SLOW])
-def test_import_info_fit(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_info_label_fit(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     if kind == "lerobot":
         pytest.importorskip("pyarrow")
         pytest.importorskip("av")
     source = MAKERS[kind](tmp_path, recordings([10] * 6))
-    shard, run = tmp_path / "out.h5", tmp_path / "run"
+    shard, labels, run = tmp_path / "out.h5", tmp_path / "labels.json", tmp_path / "run"
     assert main(["data", "import", str(source), str(shard), *KEYS.get(kind, [])]) == 0
     assert main(["data", "info", str(shard)]) == 0
     assert "obs/state" in capsys.readouterr().out
+    budget = ["--labels", "50%", "--held-out", "1 episodes"]
+    assert main(["data", "label", str(shard), "--out", str(labels), *budget]) == 0
     fit = ["fit", "--config", str(CONF / "debug.yaml"), "--data.shards", str(shard)]
-    fit += ["--data.labels", "50%", "--data.held_out", "1 episodes", "--data.window", "4"]
+    fit += ["--data.labels", str(labels), "--data.window", "4"]
     fit += ["--stages.world_model.max_steps", "2", "--stages.policy.max_steps", "1"]
     fit += ["--stages.world_model.val_check_interval", "1", "--trainer.log_every_n_steps", "1"]
     assert main([*fit, "--trainer.accelerator", "cpu", "--run_dir", str(run)]) == 0

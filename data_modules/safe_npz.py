@@ -10,6 +10,7 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from types import TracebackType
 from typing import IO, Any
 
@@ -24,6 +25,8 @@ MAX_RATIO = 1100  # deflate shrinks 1032 times at most
 MAX_MEMBERS = 10_000
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what numpy writes
 FAULTS = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+# What numpy raises for a header that is no literal
+HEADER_FAULTS = (RuntimeError, SyntaxError, TypeError, RecursionError, MemoryError, TokenError)
 ADVICE = "Copy the file again from its source."
 
 
@@ -106,7 +109,7 @@ class NpzRows:
             if version not in read:
                 raise ValueError(f"version {version} of the npy format is not known")
             shape, self._by_columns, dtype = read[version](self._stream)
-        except (*FAULTS, RuntimeError, SyntaxError, TypeError, RecursionError) as error:
+        except (*FAULTS, *HEADER_FAULTS) as error:
             raise LawmError(
                 f"{path} cannot be read as a numpy archive: {self.where} has no valid header: "
                 f"{error}."

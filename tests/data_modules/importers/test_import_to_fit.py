@@ -39,7 +39,9 @@ SLOW = [
 
 
 @pytest.mark.parametrize("kind", ["d4rl", "dreamerv3", *SLOW])
-def test_import_info_label_fit(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_info_label_fit(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     if kind == "lerobot":
         pytest.importorskip("pyarrow")
         pytest.importorskip("av")

@@ -55,7 +55,7 @@ def test_an_episode_of_another_kind_than_the_first(values: np.ndarray) -> None:
 
 def test_an_episode_of_another_kind_of_image() -> None:
     ((key,), _) = choose_keys({"k": field((8, 8, 3), np.uint8)}, (), "here")
-    with pytest.raises(LawmError, match="has steps of float32 .* expected uint8"):
+    with pytest.raises(LawmError, match=r"has steps of float32 .* expected uint8"):
         key.convert(np.zeros((5, 8, 8, 3), np.float32), "a/1")
 
 

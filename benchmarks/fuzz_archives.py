@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 import shutil
 import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,11 @@ from numpy.lib import format as npy
 
 NUMBERS = (0, 1, -1, 2**31, -(2**31), np.nan, np.inf, -np.inf, 1e300)
 TYPES = ("f2", "f4", "f8", ">f4", "i1", "i8", "u1", "u8", "?", "c8", "S4", "U2")
-CANNOT = (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, OverflowError)
+CANNOT = (
+    *(OSError, KeyError, ValueError, TypeError, EOFError, OverflowError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, tokenize.TokenError, SyntaxError),
+)
+BOMB_BYTES = 2**26
 ABSURD = (2**40, 2**62, 10**30, -1)  # rows that a header declares
 
 
@@ -116,7 +123,9 @@ def _header(members: dict[str, bytes], name: str, rng: np.random.Generator) -> N
 
 def _bomb(members: dict[str, bytes], name: str, rng: np.random.Generator) -> None:
     """Zeros that decompress to a thousand times their size."""
-    members[name] = _bytes(np.zeros((2**16, *_array(members[name]).shape[1:]), np.uint8))
+    step = _array(members[name]).shape[1:]
+    rows = BOMB_BYTES // max(1, math.prod(step))
+    members[name] = _bytes(np.zeros((rows, *step), np.uint8))
 
 
 KINDS: dict[str, Callable[[dict[str, bytes], str, np.random.Generator], None]] = {

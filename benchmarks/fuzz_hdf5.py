@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from lawm.data_modules.shard_format import fixed_text
 ABSURD = 2**50  # rows that no disk holds
 LARGEST_HASHED = 2**26  # bytes
 CANNOT = (OSError, KeyError, ValueError, TypeError, RuntimeError, IndexError, MemoryError)
+BOMB_BYTES = 2**26
 DEPTH = 200  # of nested groups
 NUMBERS = (0, 1, -1, 2**31, -(2**31), 2**62, -(2**62), np.nan, np.inf, -np.inf, 1e300)
 TYPES = ("f2", "f4", "f8", ">f4", "i1", "i8", "u1", "u8", "?", "c8", "S4", "S1")
@@ -145,8 +147,8 @@ def _absurd(file: h5py.File, name: str, rng: np.random.Generator) -> None:
 
 def _bomb(file: h5py.File, name: str, rng: np.random.Generator) -> None:
     """Zeros that decompress to a thousand times their size."""
-    shape = (2**20, *file[name].shape[1:])
-    dtype = file[name].dtype
+    dtype, step = file[name].dtype, file[name].shape[1:]
+    shape = (BOMB_BYTES // max(1, math.prod(step) * dtype.itemsize), *step)
     _replace(
         file,
         name,

@@ -106,7 +106,7 @@ class DreamerV3(Importer):
 
 class _Replay(Source):
     def __init__(self, source: Path, files: Sequence[Path]) -> None:
-        self.notes = []
+        self.notes, self._source = [], source
         self._streams = self._in_streams(source, files)
         chunks = [chunk for stream in self._streams for chunk in stream]
         with open_columns(chunks[0].path) as columns:
@@ -136,7 +136,7 @@ class _Replay(Source):
             yield from self._episodes_of(stream, keys)
 
     def _episodes_of(self, stream: list[_Chunk], keys: Sequence[str]) -> Iterator[RawEpisode]:
-        running, number = _Running(), 0
+        running, number = _Running(self._source), 0
         for chunk in stream:
             rows = self._read(chunk, keys)
             bounds = bounds_of_episodes(chunk.length, rows["is_first"], rows.get("is_last"))
@@ -144,7 +144,7 @@ class _Replay(Source):
                 # Row 0 of a chunk goes on with the episode before, unless it begins one
                 if running.parts and (start > 0 or rows["is_first"][0] or running.has_ended):
                     yield running.episode(keys, f"{stream[0].uuid}/{number}")
-                    running, number = _Running(), number + 1
+                    running, number = _Running(self._source), number + 1
                 if not running.parts and not rows["is_first"][start]:
                     self.notes.append(
                         f"{chunk.path.name} begins within an episode whose first rows are in no "
@@ -206,6 +206,7 @@ class _Replay(Source):
 class _Running:
     """An episode while its parts are read."""
 
+    source: Path
     parts: list[Mapping[str, NDArray[Any]]] = field(default_factory=list)
 
     @property
@@ -234,8 +235,8 @@ class _Running:
         kinds = {(str(part[name].dtype), part[name].shape[1:]) for part in self.parts}
         if len(kinds) > 1:
             raise LawmError(
-                f"`{name}` of episode {source_id} changes from one chunk to the next: "
-                f"{sorted(kinds)}; expected one type and shape in a replay."
+                f"`{name}` of episode {source_id} in {self.source} changes from one chunk to the "
+                f"next: {sorted(kinds)}; expected one type and shape in a replay."
             )
         return np.concatenate([part[name] for part in self.parts])
 

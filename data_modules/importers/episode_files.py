@@ -130,7 +130,7 @@ class RowNames:
     @property
     def not_observations(self) -> set[str]:
         """All that have another meaning."""
-        return {self.action, self.reward, self.physics, *FLAGS, *self.left_out}
+        return {self.action, self.reward, self.physics, *FLAGS, *self.left_out} - {""}
 
 
 def observation_fields(columns: Columns, names: RowNames) -> dict[str, ObservationField]:
@@ -188,7 +188,8 @@ class EpisodeFiles(Source):
         self.facts, self.notes = facts, []
         with open_columns(files[0]) as columns:
             self.observations = observation_fields(columns, names)
-            self._optional = {n for n in (names.reward, names.physics) if n in columns.names}
+            optional = {names.reward, names.physics} - {""}
+            self._optional = optional & set(columns.names)
             _refuse_missing(columns, [names.action])
 
     def episodes(self, keys: Sequence[str]) -> Iterator[RawEpisode]:

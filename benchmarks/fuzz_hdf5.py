@@ -96,8 +96,8 @@ def _attribute(file: h5py.File, name: str, rng: np.random.Generator) -> None:
     where = file if rng.random() < 0.7 else file[name]
     keys = list(where.attrs) or ["sha256"]
     values: list[Any] = [
-        "",
-        "x" * 1000,
+        "of variable length" if rng.random() < 0.1 else fixed_text("of fixed length"),
+        fixed_text("x" * 1000),
         0,
         -1,
         2**60,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
@@ -80,6 +81,7 @@ class MixedBatchLoader:
             sampler=numbers,
             num_workers=self._workers,
             multiprocessing_context=self._start_method,
+            generator=torch.Generator(),  # else it draws a seed from the stream of the model
         )
 
     def state_dict(self) -> dict[str, Any]:

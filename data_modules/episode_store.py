@@ -28,13 +28,27 @@ STATISTICS_BLOCK = 65_536  # rows at a time, so that float64 copies stay small
 
 
 @dataclass(frozen=True, eq=False)
+class ActionScale:
+    """From the environment's units to [-1, 1]; what lies beyond is clipped, as environments do."""
+
+    low: NDArray[np.float64]  # (A,)
+    high: NDArray[np.float64]  # (A,)
+
+    def __call__(self, action: Tensor) -> Tensor:
+        """Scale actions (..., A), in float64 on the way."""
+        values = action.numpy()
+        scaled = np.clip(2.0 * (values - self.low) / (self.high - self.low) - 1.0, -1.0, 1.0)
+        return torch.from_numpy(scaled.astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
 class EpisodeStore:
     """E episodes in N rows."""
 
     rows: RowSource
     obs: dict[str, ArrayLayout]  # sorted by key
-    action_low: NDArray[np.float64]  # (A,) in the environment's units
-    action_high: NDArray[np.float64]  # (A,)
+    action_scale: ActionScale
+    actions_are_scaled: bool  # as they come from the source
     offset: NDArray[np.int64]  # (E + 1,) first row of each episode, then N
     terminated: NDArray[np.bool_]  # (E,) its last transition ended the task
     has_reward: NDArray[np.bool_]  # (E,) known and not hidden
@@ -117,7 +131,7 @@ class EpisodeStore:
                 )
                 for key, kind in self.obs.items()
             },
-            action=torch.zeros(num_known, longest, len(self.action_low)),
+            action=torch.zeros(num_known, longest, len(self.action_scale.low)),
             reward=torch.zeros(len(episodes), longest),
             has_reward=torch.from_numpy(self.has_reward[episodes.start : episodes.stop].copy()),
             length=torch.from_numpy(length),
@@ -157,17 +171,12 @@ class EpisodeStore:
         return specs
 
     def _action(self, episodes: NDArray[np.int64], steps: NDArray[np.int64], count: int) -> Tensor:
-        """(n, count, A), from the environment's units to [-1, 1].
-
-        What lies outside of the bounds is clipped, as environments do.
-        """
+        """(n, count, A) in [-1, 1]."""
         assert (episodes < self.free.start).all(), "a hidden action was asked for"
         if len(episodes) == 0:
-            return torch.zeros(0, count, len(self.action_low))
-        values = self.rows.windows("action", episodes, steps, count).numpy()
-        low, high = self.action_low, self.action_high
-        scaled = np.clip(2.0 * (values - low) / (high - low) - 1.0, -1.0, 1.0)
-        return torch.from_numpy(scaled.astype(np.float32))
+            return torch.zeros(0, count, len(self.action_scale.low))
+        values = self.rows.windows("action", episodes, steps, count)
+        return values if self.actions_are_scaled else self.action_scale(values)
 
     def _reward(
         self,
@@ -214,4 +223,4 @@ def _torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
     return torch.uint8 if dtype == np.uint8 else torch.float32
 
 
-__all__ = ["EpisodeStore"]
+__all__ = ["ActionScale", "EpisodeStore"]

@@ -193,23 +193,50 @@ class MappedRows(_Episodes):
         }
         self._files: OpenFiles[int] = OpenFiles(_open_descriptor, os.close)
 
+    def windows(
+        self, name: str, episodes: NDArray[np.int64], steps: NDArray[np.int64], count: int
+    ) -> Tensor:
+        """See :class:`RowSource`."""
+        dtype, shape = self.steps[name]
+        out = np.empty((len(episodes), count, *shape), dtype)
+        data, row_bytes = memoryview(out.reshape(-1).view(np.uint8)), self._row_bytes[name]
+        size, end = count * row_bytes, 0
+        shards, last = self.shard[episodes].tolist(), -1
+        positions = ((self.first_row[episodes] + steps) * row_bytes).tolist()
+        for shard, position in zip(shards, positions, strict=True):
+            if shard != last:  # opening one may close another
+                place, descriptor = self._file(name, shard)
+                last = shard
+            begin, end = end, end + size
+            _read_fully(place, descriptor, position, data[begin:end])
+        return torch.from_numpy(out)
+
     def _read(self, name: str, shard: int, row: int, out: NDArray[Any]) -> None:
+        data = memoryview(out.reshape(-1).view(np.uint8))
+        _read_fully(*self._file(name, shard), row * self._row_bytes[name], data)
+
+    def _file(self, name: str, shard: int) -> tuple[FilePlace, int]:
         place = self._places[name][shard]
         assert place is not None, (name, shard)
-        descriptor = self._files.get(place.path)
-        data = memoryview(out.reshape(-1).view(np.uint8))
-        position = place.start + row * self._row_bytes[name]
-        while data:
-            try:
-                num = os.preadv(descriptor, [data], position)
-            except OSError as error:
-                raise LawmError(f"{place.path} cannot be read any more: {error}.") from error
-            if num == 0:
-                raise LawmError(
-                    f"{place.path} ends before byte {position}: it was changed while it was in "
-                    "use. Start again."
-                )
-            data, position = data[num:], position + num
+        return place, self._files.get(place.path)
+
+
+def _read_fully(place: FilePlace, descriptor: int, position: int, data: memoryview) -> None:
+    """Fill ``data`` from the bytes at ``position`` behind the start of the rows."""
+    position += place.start
+    while data:
+        try:
+            num = os.preadv(descriptor, [data], position)
+        except OSError as error:
+            raise LawmError(f"{place.path} cannot be read any more: {error}.") from error
+        if num == len(data):
+            return
+        if num == 0:
+            raise LawmError(
+                f"{place.path} ends before byte {position}: it was changed while it was in use. "
+                "Start again."
+            )
+        data, position = data[num:], position + num
 
 
 class StreamedRows(_Episodes):

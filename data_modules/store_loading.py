@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lawm.data_modules.episode_store import EpisodeStore
+from lawm.data_modules.episode_store import ActionScale, EpisodeStore
 from lawm.data_modules.raw_cache import default_cache_folder, unpacked
 from lawm.data_modules.row_sources import (
     FilePlace,
@@ -24,6 +24,8 @@ from lawm.data_modules.shard_format import EpisodeIndex
 from lawm.data_modules.shard_reader import OpenShard, open_shard
 from lawm.data_modules.trajectory_split import EpisodeSplit, ShardHeader
 from lawm.errors import LawmError
+
+SCALED_AT_ONCE = 1 << 20  # actions
 
 
 def load_store(
@@ -101,6 +103,11 @@ def load_store(
                     )
         done = until
 
+    action_scale = ActionScale(bounds.action_low, bounds.action_high)
+    if storage == "memory":
+        for start in range(0, len(tensors["action"]), SCALED_AT_ONCE):
+            some = slice(start, start + SCALED_AT_ONCE)
+            tensors["action"][some] = action_scale(tensors["action"][some])
     rows: RowSource = MemoryRows(tensors, offset)
     if storage != "memory":
         numbers = np.repeat(np.arange(len(headers)), [h.episodes.num_episodes for h in headers])
@@ -116,8 +123,8 @@ def load_store(
     return EpisodeStore(
         rows=rows,
         obs=headers[0].obs,
-        action_low=bounds.action_low,
-        action_high=bounds.action_high,
+        action_scale=action_scale,
+        actions_are_scaled=storage == "memory",
         offset=offset,
         terminated=np.concatenate(terminated)[order],
         has_reward=has_reward[order],

@@ -137,6 +137,7 @@ def test_hidden_labels_change_no_bit(shard, clean_run, tmp_path, preset, storage
     assert is_same(clean_run(preset), dirty)
 
 
+@pytest.mark.slow
 def test_rewards_that_are_kept_do_count_and_hidden_actions_still_do_not(shard, tmp_path):
     kept = ("--data.rewards_on_action_free", "true")
     split = hidden_episodes(shard, "10%")

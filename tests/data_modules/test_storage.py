@@ -85,6 +85,7 @@ def test_every_storage_gives_the_same(
 def test_workers_change_nothing(shards, tmp_path, start_method):
     """The parent has its files open; the position counts what was handed out, not what was made."""
     data = make_data(shards, tmp_path, "stream", workers=0)
+    before = torch.get_rng_state()
     alone = list(itertools.islice(data.train_dataloader(), 12))
     stream = data.train_dataloader()._batches
 
@@ -101,6 +102,7 @@ def test_workers_change_nothing(shards, tmp_path, start_method):
             break
     for expected, batch in zip(alone[7::2], loader(first.state_dict(), rank=1), strict=False):
         assert are_equal(expected, batch)
+    assert torch.equal(torch.get_rng_state(), before)  # the model's random numbers
 
 
 @pytest.mark.parametrize("storage", ["mapped", "stream"])

@@ -139,6 +139,8 @@ class StageCheckpoint(Checkpoint):
 
     def _asked_to_stop(self, trainer: pl.Trainer) -> int | None:
         """The signal that this or another process got."""
+        if trainer.world_size == 1:
+            return self._stop.requested
         asked = of_all_ranks(trainer, torch.tensor(self._stop.requested or 0))
         return int(asked.max()) or None
 

@@ -10,6 +10,7 @@ import io
 import os
 import signal
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -113,9 +114,9 @@ def _run(
     """The child: never returns."""
     code = 1
     try:
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
+        sys.stdout = sys.stderr = log.open("a", buffering=1)
+        for standard in (1, 2):
+            os.dup2(sys.stdout.fileno(), standard)
         torch.seed()  # no two forks alike: exactness must not come from a shared past
         if processes > 1:
             from lightning.pytorch.utilities import rank_zero_only

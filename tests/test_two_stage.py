@@ -13,7 +13,7 @@ import torch
 import yaml
 from run_comparison import run_differences
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_runs import fit_arguments, tiny_fit
+from tiny_runs import tiny_fit
 
 from lawm.checkpoint_file import read_checkpoint
 from lawm.cli import main
@@ -321,16 +321,3 @@ def test_the_seed_changes_the_weights(finished_run, tiny_data, tmp_path):
     assert tiny_fit(tiny_data, run, "--seed", "1", "--stage", "world_model") == 0
     with pytest.raises(AssertionError):
         assert_equal_weights(run, finished_run, "world_model")
-
-
-@pytest.mark.slow
-def test_two_processes_train_both_stages(tiny_data, tmp_path):
-    run = tmp_path / "run"
-    arguments = fit_arguments(tiny_data, run, "--trainer.devices", "2", "--trainer.strategy", "ddp")
-    arguments += ["--evaluation.env_id", "none"]  # the made-up task exists in this process only
-    command = [sys.executable, "-m", "lawm", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "Stage 2, policy" in done.stdout
-    assert done.stdout.count("Look at it") == 1
-    assert json.loads((run / "report.json").read_text())["stages"]["policy"]["steps"] == 10

@@ -88,14 +88,13 @@ class RunningMeans(pl.Callback):
         if step == last_step or step % log_interval(trainer):
             return
         means = self.pop()
-        if trainer.world_size > 1 and means:
-            reduced = trainer.strategy.reduce(torch.stack(list(means.values())), reduce_op="mean")
-            assert isinstance(reduced, Tensor)
-            means = dict(zip(means, reduced, strict=True))
-        named = {f"{self._prefix}/{name}": value for name, value in means.items()}
-        pl_module.log_dict(named, logger=False)  # for callbacks that read the newest values
+        values = of_all_ranks(trainer, torch.stack(list(means.values()))).mean(dim=0)
+        names = [f"{self._prefix}/{name}" for name in means]
+        newest = dict(zip(names, values, strict=True))
+        pl_module.log_dict(newest, logger=False)  # for callbacks that read the newest values
+        numbers = dict(zip(names, values.tolist(), strict=True))  # the one wait for the device
         for logger in trainer.loggers:
-            logger.log_metrics({name: value.item() for name, value in named.items()}, step)
+            logger.log_metrics(numbers, step)
 
 
 def log_interval(trainer: pl.Trainer) -> int:

@@ -151,7 +151,7 @@ class WorldModelModule(pl.LightningModule):
         observed = self.model.observe(batch)
         terms, _ = world_model_terms(self.model, batch, observed, self.options)
         values = {f"held_out/{name}": value for name, value in terms.as_dict().items()}
-        self.log_dict(values, batch_size=batch.num_rows)
+        self.log_dict(values, batch_size=batch.num_rows, sync_dist=True)
         target = batch.action.transpose(0, 1).flatten(0, 1)
         inverse, action = self.decoded_actions(observed, batch.num_labelled)
         self.r2_inverse.update(inverse.flatten(0, 1), target)

@@ -4,7 +4,6 @@ import signal
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from lawm.callbacks.stage_checkpoint import StageCheckpoint
 from lawm.stop_signals import StopRun, StopSignals
@@ -18,7 +17,6 @@ class Trainer(SimpleNamespace):
             global_step=0,
             max_steps=max_steps,
             world_size=1,
-            strategy=SimpleNamespace(root_device=torch.device("cpu")),
             loggers=[SimpleNamespace(save=lambda: self.saved.append("tables"))],
             enable_validation=validate_every is not None,
             num_val_batches=[2],

@@ -8,8 +8,7 @@ from tiny_runs import CONF, fit_arguments, tiny_fit
 
 from lawm.cli import main
 from lawm.cli.fit_parser import parse_fit
-from lawm.cli.launch import default_run_dir, default_threads
-from lawm.errors import LawmError
+from lawm.cli.launch import default_threads
 
 CONFIGS = sorted(CONF.rglob("*.yaml"))
 
@@ -44,12 +43,6 @@ def test_the_default_run_folder_is_named_after_the_experiment(tiny_data, tmp_pat
     assert (run / "world_model" / "DONE").is_file()
     saved = yaml.safe_load((run / "config.yaml").read_text())
     assert saved["name"] == "debug"
-
-
-def test_a_launcher_needs_a_run_folder(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(LawmError, match=r"Give --run_dir\.$"):
-        default_run_dir("x")
 
 
 def test_a_folder_with_other_files_is_not_touched(tiny_data, tmp_path, capsys):

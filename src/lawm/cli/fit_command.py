@@ -49,6 +49,8 @@ def run_fit(arguments: list[str]) -> int:
             with ExitStack() as resources:
                 return _fit(request, path, stop, resources)
         except StopRun as stopped:
+            if not is_rank_zero():  # Lightning's launcher kills the first one if another fails
+                return 0
             _tell_how_to_go_on(path, stopped)
             return stopped.exit_code
         finally:
@@ -80,8 +82,6 @@ def _fit(request: FitRequest, path: Path, stop: StopSignals, resources: ExitStac
 
 
 def _tell_how_to_go_on(path: Path, stopped: StopRun) -> None:
-    if not is_rank_zero():
-        return
     folder = RunFolder(path)
     text = f"lawm: stopped by {stopped}."
     if folder.config_file.is_file():

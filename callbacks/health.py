@@ -116,8 +116,12 @@ class HealthCallback(pl.Callback):
             return
         taken = [t for t in self._taken if t.step == exception.step]
         assert taken, (exception.step, [t.step for t in self._taken])
-        path = self._save(trainer, pl_module, taken[-1], exception)
-        exception.told = self._message(trainer, path, taken[-1], exception)
+        paths = [  # several where gradients are accumulated
+            self._save(trainer, pl_module, part, exception, f"-part-{i}" if i else "")
+            for i, part in enumerate(taken)
+        ]
+        rows = [row for part in taken for row in _sources(trainer, part.batch)]
+        exception.told = self._message(paths, rows, exception)
 
     def _save(
         self,
@@ -125,8 +129,9 @@ class HealthCallback(pl.Callback):
         pl_module: pl.LightningModule,
         taken: _Taken,
         error: NotFiniteError,
+        suffix: str,
     ) -> Path:
-        name = f"{self._stage}-step-{error.step}-rank-{trainer.global_rank}"
+        name = f"{self._stage}-step-{error.step}-rank-{trainer.global_rank}{suffix}"
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{name}.npz"
         info = {
@@ -145,17 +150,16 @@ class HealthCallback(pl.Callback):
         torch.save(content, path.with_suffix(".ckpt"))
         return path
 
-    def _message(
-        self, trainer: pl.Trainer, path: Path, taken: _Taken, error: NotFiniteError
-    ) -> str:
-        rows = _sources(trainer, taken.batch)
+    def _message(self, paths: list[Path], rows: list[str], error: NotFiniteError) -> str:
         more = f"; and {len(rows) - NAMED_ROWS} more rows" if len(rows) > NAMED_ROWS else ""
+        others = f" and its {len(paths) - 1} other parts" if len(paths) > 1 else ""
         what = "gradient" if torch.tensor(error.loss).isfinite() else "loss"
         return (
             f"{self._stage}: the {what} of step {error.step} is not finite (loss {error.loss:g}, "
             f"gradient norm {error.gradient_norm:g}). Its batch: "
             f"{'; '.join(rows[:NAMED_ROWS])}{more}. The batch is saved with the weights before "
-            f"that step; find the rows at fault with `lawm replay {path}`. The last checkpoint is "
+            f"that step; find the rows at fault with "
+            f"`lawm replay {paths[0]}`{others}. The last checkpoint is "
             f"from before and good: `lawm fit --resume {self._run}` goes on from it, with a lower "
             f"{self._stage}.learning_rate or without the data at fault."
         )

@@ -93,3 +93,15 @@ def test_a_replay_names_the_rows_at_fault(poisoned, stage, tiny_data, tmp_path, 
     assert "The fault is reproduced." in shown
     assert "Rows that are not finite by themselves (1):" in shown
     assert f"row 2: {fault.info['rows'][row]}" in shown
+
+
+def test_with_accumulated_gradients_every_part_is_saved(
+    poisoned, stage, tiny_data, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    twice = (f"--stages.{stage}.accumulate_grad_batches", "2")
+    assert tiny_fit(tiny_data, run, *twice) == 2
+    assert "and its 1 other parts" in " ".join(capsys.readouterr().err.split())
+    names = sorted(file.name for file in (run / "faults").iterdir())
+    base = f"{stage}-step-{BAD_STEP[stage]}-rank-0"
+    assert names == [f"{base}{end}" for end in ("-part-1.ckpt", "-part-1.npz", ".ckpt", ".npz")]

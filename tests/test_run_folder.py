@@ -81,5 +81,6 @@ def test_links_inside_of_a_run_and_to_a_run_are_fine(tmp_path):
     run.mkdir()
     (run / "config.yaml").write_text("{}")
     (run / "again.yaml").symlink_to("config.yaml")
+    (run / "circle").symlink_to("circle")
     (tmp_path / "link").symlink_to(run)
     assert open_run_folder(tmp_path / "link").config_file.is_file()

@@ -226,9 +226,10 @@ def _refuse_escaping_links(path: Path) -> None:
     """What is read, written or replaced in a run lies in its folder, whoever made the folder."""
     root = path.resolve()
     for below in sorted(path.rglob("*")):
-        if below.is_symlink() and not below.resolve().is_relative_to(root):
+        target = Path(os.path.realpath(below))  # unlike resolve(), of links in a circle too
+        if below.is_symlink() and not target.is_relative_to(root):
             raise LawmError(
-                f"{below} is a link that leads out of the run folder, to {below.resolve()}; "
+                f"{below} is a link that leads out of the run folder, to {target}; "
                 "expected a run whose files lie in it, as lawm would write there. Move the whole "
                 "folder instead, or put a copy in place of the link."
             )

@@ -35,7 +35,7 @@ class _RemarkFilter(logging.Filter):
 
 
 def _show_exception_of_thread(details: threading.ExceptHookArgs) -> None:
-    """As usual, but TensorBoard's writer raises its error again in our thread."""
+    """As usual, but for TensorBoard's writer, which raises its error again in our thread."""
     if not (
         isinstance(details.exc_value, OSError)
         and type(details.thread).__module__.startswith("tensorboard.")

@@ -18,7 +18,6 @@ from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
 from lawm.data_modules.shard_writer import ShardWriter
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
-from lawm.running_means import RunningMeans
 from lawm.spec import DataSpec
 from lawm.world_model import WorldModel, WorldModelConfig
 from lawm.world_model_module import WorldModelModule
@@ -88,21 +87,21 @@ class Data:
 def lawm_world_model(size: Size, data: Data, device: torch.device, autocast: Autocast) -> Step:
     """One update of stage 1 as Lightning's loop makes it, from the sampler to the log."""
     module = WorldModelModule(data.spec, lawm_config(size)).to(device)
-    optimizer, means = module.configure_optimizers()["optimizer"], RunningMeans()
+    optimizer = module.configure_optimizers()["optimizer"]
 
     def step(parts: Parts) -> None:
         with parts.part("data"):
             batch = data.next_batch(device)
         with parts.part("forward"), autocast():
             loss, logs = module.compute_loss(batch)
+        with parts.part("logging"):
+            module.record(loss, logs)
         with parts.part("backward"):
             optimizer.zero_grad()
             torch.autograd.backward(loss)
         with parts.part("optimiser"):
             module.configure_gradient_clipping(optimizer, 100.0)
             optimizer.step()
-        with parts.part("logging"):
-            means.add(logs)
 
     return step
 
@@ -113,7 +112,7 @@ def lawm_policy(
     """One update of stage 2."""
     model = WorldModel(data.spec, lawm_config(size)).to(device)
     module = LatentPolicyModule(model, data.spec, hidden=size.hidden, horizon=horizon).to(device)
-    optimizer, means = module.configure_optimizers()["optimizer"], RunningMeans()
+    optimizer = module.configure_optimizers()["optimizer"]
     pool = _start_states(size, 16 * starts, device)
 
     def step(parts: Parts) -> None:
@@ -122,6 +121,8 @@ def lawm_policy(
             start = ModelState(pool.h[rows], pool.z[rows])
         with parts.part("forward"), autocast():
             loss, logs = module.compute_loss(start)
+        with parts.part("logging"):
+            module.record(loss, logs)
         with parts.part("backward"):
             optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -129,8 +130,6 @@ def lawm_policy(
             module.configure_gradient_clipping(optimizer)
             optimizer.step()
             module.update_target()
-        with parts.part("logging"):
-            means.add(logs)
 
     return step
 

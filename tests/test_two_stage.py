@@ -55,6 +55,7 @@ def test_one_command_makes_the_whole_run_folder(finished_run):
         "report.json",
         "world_model/DONE",
         "world_model/metrics.csv",
+        "world_model/panel.json",
         "world_model/checkpoints/last.ckpt",
         "world_model/checkpoints/previous.ckpt",
         "policy/DONE",

@@ -175,9 +175,13 @@ class LatentPolicyModule(pl.LightningModule):
         """One joint update of actor and critic from a batch of start states."""
         del batch_idx
         loss, logs = self.compute_loss(batch)
+        self.record(loss, logs)
+        return loss
+
+    def record(self, loss: Tensor, logs: dict[str, Tensor]) -> None:
+        """Keep what a step computed, for the log and for the guard."""
         self._loss = loss.detach()
         self._means.add(logs)
-        return loss
 
     def configure_callbacks(self) -> RunningMeans:
         """What logs the losses and the imagined returns."""

@@ -14,6 +14,7 @@ faults/                     batches whose loss was not finite, if there were any
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any

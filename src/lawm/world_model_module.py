@@ -137,9 +137,13 @@ class WorldModelModule(pl.LightningModule):
         """One update; the means of the last steps are logged every ``log_every_n_steps``."""
         del batch_idx
         loss, logs = self.compute_loss(batch)
+        self.record(loss, logs)
+        return loss
+
+    def record(self, loss: Tensor, logs: dict[str, Tensor]) -> None:
+        """Keep what a step computed, for the log and for the guard."""
         self._loss = loss.detach()
         self._means.add(logs)
-        return loss
 
     def configure_callbacks(self) -> RunningMeans:
         """What logs the training losses."""

@@ -7,10 +7,10 @@ What a member declares is compared with what the archive holds of it before anyt
 from __future__ import annotations
 
 import math
-import tokenize
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from types import TracebackType
 from typing import IO, Any
 
@@ -25,8 +25,8 @@ MAX_RATIO = 1100  # deflate shrinks 1032 times at most
 MAX_MEMBERS = 10_000
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what numpy writes
 FAULTS = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-# numpy reads a header as a Python expression
-HEADER_FAULTS = (RuntimeError, SyntaxError, TypeError, RecursionError, tokenize.TokenError)
+# What numpy raises for a header that is no literal
+HEADER_FAULTS = (RuntimeError, SyntaxError, TypeError, RecursionError, MemoryError, TokenError)
 ADVICE = "Copy the file again from its source."
 
 

@@ -28,6 +28,7 @@ SAMPLE_ROWS = 20_000
 MIN_ROWS = 1_000  # fewer do not carry the regression
 MAX_DIMS = 128
 NUM_FEATURES = 200
+LARGEST = 1e9  # in any unit
 TELLS = 0.02  # share of the variance that actions must explain to tell anything
 OTHER_NAME: dict[Convention, Convention] = {"taken_at": "led_into", "led_into": "taken_at"}
 
@@ -207,8 +208,11 @@ def _rows(values: NDArray[np.generic] | None) -> NDArray[np.float64]:
 
 
 def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    spread = values.std(axis=0)
-    standard: NDArray[np.float64] = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    """Zero mean and unit spread by column; numbers out of all bounds must not overflow."""
+    bounded = np.clip(np.nan_to_num(values), -LARGEST, LARGEST)
+    spread = bounded.std(axis=0)
+    moves = np.where(spread > 0, spread, 1.0)
+    standard: NDArray[np.float64] = (bounded - bounded.mean(axis=0)) / moves
     return standard
 
 

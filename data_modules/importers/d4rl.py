@@ -122,10 +122,12 @@ class _Flat(Source):
                 "each, and at least one."
             )
         following = self._arrays.get("next_observations")
-        if following is not None and following.shape != self._arrays["observations"].shape:
+        rows = self._arrays["observations"]
+        if following is not None and (following.shape, following.dtype) != (rows.shape, rows.dtype):
             raise LawmError(
-                f"`/next_observations` of {self._path} has shape {following.shape}; expected that "
-                f"of `/observations`, {self._arrays['observations'].shape}."
+                f"`/next_observations` of {self._path} has type {following.dtype} and shape "
+                f"{following.shape}; expected those of `/observations`, {rows.dtype} and "
+                f"{rows.shape}."
             )
 
     def _flags(self, name: str) -> NDArray[np.bool_]:
@@ -182,6 +184,8 @@ class _Flat(Source):
             return
         row_bytes = observations.dtype.itemsize * math.prod(observations.step_shape)
         stop = min(len(self._terminal), CHECKED_BYTES // max(1, row_bytes))
+        if stop < 2:
+            return
         following = self._arrays["next_observations"].read(0, stop - 1)
         rows = observations.read(1, stop)
         same = np.isclose(following, rows, rtol=1e-4, atol=1e-4, equal_nan=True)

@@ -51,11 +51,25 @@ class ChosenKey:
             return f"from {self.field.dtype}"
         return ""
 
-    def convert(self, values: NDArray[Any]) -> NDArray[Any]:
+    def convert(self, values: NDArray[Any], where: str) -> NDArray[Any]:
         """(R, ...) as the source has it to (R, D) float or (R, H, W, C) uint8.
 
         Floats keep their precision: the shard's writer refuses what float32 cannot hold.
+
+        Args:
+            values: Of one episode.
+            where: The episode, for messages.
+
+        Raises:
+            LawmError: They are of another kind than the key is.
         """
+        is_number = values.dtype.kind in "fiub" and self.layout == "numbers"
+        if values.shape[1:] != self.field.shape or not (is_number or values.dtype == np.uint8):
+            raise LawmError(
+                f"`{self.source}` of {where} has steps of {values.dtype} and shape "
+                f"{values.shape[1:]}; expected {self.field.dtype} and {self.field.shape}, as in "
+                "the first episode. Import episodes of one kind at a time."
+            )
         if self.layout == "numbers":
             flat = values.reshape(len(values), -1)
             return flat if flat.dtype.kind == "f" else flat.astype(np.float32)

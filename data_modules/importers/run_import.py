@@ -121,11 +121,13 @@ def _write_episode(
     steps = to_transitions(
         raw, plan.convention.convention, plan.reward_convention, str(plan.source)
     )
+    where = f"{raw.source_id} in {plan.source}"
     if steps.action is not None:
-        _check_bounds(steps.action, plan.bounds, f"{raw.source_id} in {plan.source}")
+        _check_bounds(steps.action, plan.bounds, where)
+    obs = {key.name: key.convert(raw.obs[key.source], where) for key in plan.keys}
     try:
         writer.add_episode(
-            {key.name: key.convert(raw.obs[key.source]) for key in plan.keys},
+            obs,
             steps.action,
             steps.reward,
             terminated=raw.terminated,
@@ -134,7 +136,7 @@ def _write_episode(
             physics=raw.physics,
         )
     except LawmError as error:
-        raise LawmError(f"{error} It is from {plan.source}.") from error
+        raise LawmError(f"{error} It was read from {plan.source}.") from error
     counts.lengths.append(raw.num_rows - 1)
     counts.with_actions += steps.action is not None
     counts.with_rewards += steps.reward is not None

@@ -22,6 +22,9 @@ def npy_bytes(values: np.ndarray, shape: tuple[int, ...] | None = None) -> bytes
     return buffer.getvalue() + values.tobytes()
 
 
+BRACKETS = b"\x93NUMPY\x01\x00" + struct.pack("<H", 5000) + b"(" * 5000
+
+
 def archive(path: Path, data: bytes, *, compression: int = zipfile.ZIP_DEFLATED) -> Path:
     with zipfile.ZipFile(path, "w", compression) as file:
         file.writestr("x.npy", data)
@@ -105,7 +108,14 @@ def test_more_than_may_be_read_at_once(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00\xff\xff{", b"\x93NUMPY\x09\x00", b"not numpy" * 9],
+    [
+        b"",
+        b"\x93NUMPY",
+        b"\x93NUMPY\x01\x00\xff\xff{",
+        b"\x93NUMPY\x09\x00",
+        b"not numpy" * 9,
+        BRACKETS,
+    ],
 )
 def test_a_header_that_is_none(tmp_path: Path, data: bytes) -> None:
     path = archive(tmp_path / "a.npz", data)

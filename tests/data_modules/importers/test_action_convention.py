@@ -105,6 +105,15 @@ def test_actions_without_any_effect_tell_nothing() -> None:
     assert judge(shared_rows(pairs, "taken_at", 0.3))[0] is None
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_numbers_out_of_all_bounds_are_judged_as_well(value: float) -> None:
+    episodes = shared_rows(system(0), "taken_at")
+    for episode in episodes[::2]:
+        assert episode.action is not None
+        episode.action[3], episode.obs["state"][4] = value, value
+    assert judge(episodes)[0] in ("taken_at", None)
+
+
 @pytest.mark.parametrize("convention", ["taken_at", "led_into"])
 @pytest.mark.parametrize("seed", range(3))
 def test_both_conventions_become_the_same_transitions(convention: str, seed: int) -> None:

@@ -34,7 +34,7 @@ def test_what_becomes_of_a_key(case: str) -> None:
     shape, dtype, expected_shape, expected_type = CONVERSIONS[case]
     ((key,), left_out) = choose_keys({"k": field(shape, dtype)}, (), "here")
     rows = np.random.default_rng(0).integers(0, 2, size=(5, *shape)).astype(dtype)
-    converted = key.convert(rows)
+    converted = key.convert(rows, "here")
     assert converted.shape == (5, *expected_shape) == (5, *key.shape)
     assert converted.dtype == expected_type
     if case in ("CHW", "grey CHW"):
@@ -42,6 +42,26 @@ def test_what_becomes_of_a_key(case: str) -> None:
     else:
         np.testing.assert_array_equal(converted.reshape(5, -1), rows.reshape(5, -1))
     assert not left_out
+
+
+@pytest.mark.parametrize(
+    "values", [np.zeros((5, 3)), np.zeros((5, 4, 1)), np.full((5, 4), b"text"), np.zeros(5)]
+)
+def test_an_episode_of_another_kind_than_the_first(values: np.ndarray) -> None:
+    ((key,), _) = choose_keys({"k": field((4,))}, (), "here")
+    with pytest.raises(LawmError, match=r"`k` of a/1 has steps of .* as in the first episode"):
+        key.convert(values, "a/1")
+
+
+def test_an_episode_of_another_kind_of_image() -> None:
+    ((key,), _) = choose_keys({"k": field((8, 8, 3), np.uint8)}, (), "here")
+    with pytest.raises(LawmError, match=r"has steps of float32 .* expected uint8"):
+        key.convert(np.zeros((5, 8, 8, 3), np.float32), "a/1")
+
+
+def test_numbers_of_another_precision_than_the_first_are_taken() -> None:
+    ((key,), _) = choose_keys({"k": field((4,))}, (), "here")
+    assert key.convert(np.zeros((5, 4), np.float16), "a/1").shape == (5, 4)
 
 
 def test_the_default_choice() -> None:

@@ -31,7 +31,7 @@ from lawm.benchmarks.fuzz_target import FuzzTarget
 from lawm.benchmarks.fuzz_worker import keep_input
 
 MODULES = ("lawm.benchmarks.fuzz_shards",)
-PATIENCE = 10.0  # seconds for one input; start of the process included
+PATIENCE = 60.0  # seconds for one input; start of the process included
 STARTED_WITHOUT_READING = -1
 
 
@@ -71,6 +71,7 @@ def fuzz(
                     mutations = message["mutations"]
                 elif "finding" in message:
                     findings.append(Finding(name, at, mutations, message["finding"]))
+                    _tell(findings[-1])
                 elif "end" in message:
                     end = message["end"]
             if end is None:
@@ -78,6 +79,7 @@ def fuzz(
             if at == STARTED_WITHOUT_READING:
                 raise RuntimeError(f"The fuzz target {name} does not start: {end}")
             findings.append(Finding(name, at, mutations, end))
+            _tell(findings[-1])
             keep_input(folder, keep, name, at)
             first = at + 1
     return findings
@@ -125,6 +127,11 @@ def _run(
             yield {"end": f"the process ended with {worker.returncode}: {errors.read()[-2000:]}"}
 
 
+def _tell(finding: Finding) -> None:
+    print(f"{finding.target} {finding.index} ({'; '.join(finding.mutations)}):", flush=True)
+    print(f"  {finding.fault.strip()[-1500:]}".encode("ascii", "backslashreplace").decode())
+
+
 def all_targets(modules: list[str]) -> list[FuzzTarget]:
     """The targets of the modules, in their order."""
     return [target for module in modules for target in importlib.import_module(module).TARGETS]
@@ -157,8 +164,6 @@ def main(argv: list[str] | None = None) -> int:
         )
         seconds = time.perf_counter() - start
         print(f"{target.name}: {args.inputs} inputs, {len(findings)} findings, {seconds:.0f} s")
-        for finding in findings:
-            print(f"  {finding.index} ({'; '.join(finding.mutations)}): {finding.fault.strip()}")
         rows.append(
             {
                 "target": target.name,

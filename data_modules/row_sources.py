@@ -199,7 +199,7 @@ class MappedRows(_Episodes):
         """See :class:`RowSource`."""
         dtype, shape = self.steps[name]
         out = np.empty((len(episodes), count, *shape), dtype)
-        data, row_bytes = memoryview(out.reshape(-1).view(np.uint8)), self._row_bytes[name]
+        data, row_bytes = _bytes_of(out), self._row_bytes[name]
         size, end = count * row_bytes, 0
         shards, last = self.shard[episodes].tolist(), -1
         positions = ((self.first_row[episodes] + steps) * row_bytes).tolist()
@@ -212,13 +212,19 @@ class MappedRows(_Episodes):
         return torch.from_numpy(out)
 
     def _read(self, name: str, shard: int, row: int, out: NDArray[Any]) -> None:
-        data = memoryview(out.reshape(-1).view(np.uint8))
+        data = _bytes_of(out)
         _read_fully(*self._file(name, shard), row * self._row_bytes[name], data)
 
     def _file(self, name: str, shard: int) -> tuple[FilePlace, int]:
         place = self._places[name][shard]
         assert place is not None, (name, shard)
         return place, self._files.get(place.path)
+
+
+def _bytes_of(values: NDArray[Any]) -> memoryview:
+    """The memory of a contiguous array, to be written."""
+    flat: Any = values.reshape(-1).view(np.uint8)
+    return memoryview(flat)
 
 
 def _read_fully(place: FilePlace, descriptor: int, position: int, data: memoryview) -> None:

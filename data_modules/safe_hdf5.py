@@ -24,7 +24,7 @@ from lawm.errors import LawmError
 MAX_READ_BYTES = 4 << 30  # at once: 10,000 frames of 360 x 360 x 3
 MAX_CHUNK_BYTES = 1 << 30  # HDF5 unpacks a whole chunk to read one row of it
 MAX_CHILDREN = 1_000_000  # of one group
-HEAP_SECONDS = 30.0  # to read all attributes
+HEAP_SECONDS = 10.0  # to read all attributes
 
 
 class SafeHdf5:

@@ -108,8 +108,7 @@ def _faults(
 
 def _all(values: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(n, ...) to (n,)."""
-    result: NDArray[np.bool_] = values.reshape(len(values), -1).all(axis=1)
-    return result
+    return np.asarray(values.reshape(len(values), -1).all(axis=1))
 
 
 def refuse_damage(path: Path, name: str, found: str, stated: str) -> None:

@@ -130,7 +130,7 @@ class ShardFile:
     def checksums(self) -> dict[str, str]:
         """The SHA-256 that the file states of each dataset, by the dataset's name."""
         there = self._file.names()
-        names = [name for name in ("action", "reward", "physics") if name in there]
+        names: list[str] = [name for name in ("action", "reward", "physics") if name in there]
         names += ["terminated", "truncated"]
         names += [f"{fmt.OBS_GROUP}/{key}" for key in self.observation_keys()]
         names += [fmt.OFFSET, fmt.HAS_ACTION, fmt.HAS_REWARD, fmt.SOURCE_ID, fmt.RETURN]

@@ -12,7 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lawm.data_modules.shard_format import Shard
+from lawm.data_modules.shard_file import ShardArray
+from lawm.data_modules.shard_reader import OpenShard
 from lawm.errors import LawmError
 
 BARS = " ▏▎▍▌▋▊▉█"  # eighths of a character
@@ -21,7 +22,7 @@ TEXT_WIDTH = 40  # characters of the longest bar
 PLOT_BINS = 30
 
 
-def describe(shard: Shard) -> RenderableType:
+def describe(shard: OpenShard) -> RenderableType:
     """Everything worth knowing of a shard, for a terminal."""
     table = Table("", str(shard.path), show_header=True, title_justify="left")
     for name, value in facts(shard).items():
@@ -32,7 +33,7 @@ def describe(shard: Shard) -> RenderableType:
     return Group(table, Text(text_histogram(returns)))
 
 
-def facts(shard: Shard) -> dict[str, str]:
+def facts(shard: OpenShard) -> dict[str, str]:
     """Each row of the table, by its name."""
     meta, episodes = shard.meta, shard.episodes
     lengths, returns = episodes.lengths, known_returns(shard)
@@ -45,14 +46,14 @@ def facts(shard: Shard) -> dict[str, str]:
         "transitions": f"{lengths.sum():,}",
         "with actions": f"{episodes.has_action.sum()} episodes",
         "with rewards": f"{episodes.has_reward.sum()} episodes",
-        "ends": f"{shard.terminated.sum()} terminated, {shard.truncated.sum()} truncated",
+        "ends": f"{_count(shard, 'terminated')} terminated, {_count(shard, 'truncated')} truncated",
     }
     rows |= {f"obs/{key}": _kind(values) for key, values in shard.obs.items()}
-    if shard.action is not None:
+    if action := shard.arrays.get("action"):
         bounds = f"{meta.action_low.min():g} to {meta.action_high.max():g}"
-        rows["action"] = f"{_kind(shard.action)}, bounds {bounds}"
-    if shard.physics is not None:
-        rows["physics"] = _kind(shard.physics)
+        rows["action"] = f"{_kind(action)}, bounds {bounds}"
+    if physics := shard.arrays.get("physics"):
+        rows["physics"] = _kind(physics)
     if returns.size:
         rows["returns"] = summarise_returns(returns)
     rows |= _provenance(meta.provenance)
@@ -60,7 +61,7 @@ def facts(shard: Shard) -> dict[str, str]:
     return rows
 
 
-def known_returns(shard: Shard) -> NDArray[np.float64]:
+def known_returns(shard: OpenShard) -> NDArray[np.float64]:
     """The returns of the episodes that have rewards."""
     return shard.episodes.episode_return[shard.episodes.has_reward]
 
@@ -90,7 +91,7 @@ def text_histogram(values: NDArray[np.float64], bins: int = TEXT_BINS) -> str:
     return "\n".join(lines)
 
 
-def plot_returns(shards: list[Shard], path: Path) -> None:
+def plot_returns(shards: list[OpenShard], path: Path) -> None:
     """Write the histograms of the returns of some shards into one picture.
 
     Args:
@@ -131,8 +132,12 @@ def _range(lengths: NDArray[np.int64]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _kind(values: NDArray[Any]) -> str:
-    return f"{values.dtype} {values.shape[1:]}"
+def _kind(array: ShardArray) -> str:
+    return f"{array.dtype} {array.step_shape}"
+
+
+def _count(shard: OpenShard, flags: str) -> int:
+    return sum(int(rows.sum()) for _, rows in shard.arrays[flags].blocks())
 
 
 def _provenance(provenance: dict[str, Any]) -> dict[str, str]:

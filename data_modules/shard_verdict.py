@@ -77,7 +77,8 @@ def check_here(path: Path) -> Verdict:
                 transitions=int(index.lengths.sum()),
                 with_action=int(index.has_action.sum()),
                 with_reward=int(index.has_reward.sum()),
-                **ends,
+                terminated=ends["terminated"],
+                truncated=ends["truncated"],
                 observations={
                     key: f"{list(array.step_shape)} {array.dtype}"
                     for key, array in shard.obs.items()

@@ -98,9 +98,8 @@ def load_store(
                 folder = cache or default_cache_folder()
                 for name in (*(f"obs/{key}" for key in header.obs), "action", "reward"):
                     array = shard.arrays.get(name)
-                    places.setdefault(name, []).append(
-                        array and _place(array, folder, verify=verify)
-                    )
+                    at = None if array is None else _place(array, folder, verify=verify)
+                    places.setdefault(name, []).append(at)
         done = until
 
     action_scale = ActionScale(bounds.action_low, bounds.action_high)

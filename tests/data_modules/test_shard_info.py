@@ -10,18 +10,18 @@ from rich.console import Console
 from shard_factory import write_shard
 
 from lawm.data_modules.shard_info import describe, facts, plot_returns, text_histogram
-from lawm.data_modules.shard_reader import read_shard
+from lawm.data_modules.shard_reader import open_shard
 from lawm.errors import LawmError
 
 
 def shown(path: Path) -> str:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(describe(read_shard(path)))
+    console.print(describe(open_shard(path)))
     return console.export_text()
 
 
 def test_the_facts(shard_path: Path) -> None:
-    rows = facts(read_shard(shard_path))
+    rows = facts(open_shard(shard_path))
     assert rows["episodes"] == "3 of 3 to 5 transitions"
     assert rows["transitions"] == "12"
     assert rows["with actions"] == "2 episodes"
@@ -39,7 +39,7 @@ def test_images_and_what_is_missing(tmp_path: Path) -> None:
     path = write_shard(
         tmp_path / "free.h5", lengths=[4], has_action=False, has_reward=False, image=True
     )
-    rows = facts(read_shard(path))
+    rows = facts(open_shard(path))
     assert rows["obs/camera"] == "uint8 (8, 8, 3)"
     assert rows["episodes"] == "1 of 4 transitions"
     assert not rows.keys() & {"action", "returns", "physics"}
@@ -67,7 +67,7 @@ def test_histogram_by_hand() -> None:
 
 
 def test_plot(shard_path: Path, tmp_path: Path) -> None:
-    shard = read_shard(shard_path)
+    shard = open_shard(shard_path)
     plot_returns([shard, shard], tmp_path / "returns.png")
     with Image.open(tmp_path / "returns.png") as picture:
         assert picture.size == (840, 480)
@@ -75,7 +75,7 @@ def test_plot(shard_path: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_to_plot(tmp_path: Path) -> None:
-    shard = read_shard(write_shard(tmp_path / "x.h5", lengths=[4], has_reward=False))
+    shard = open_shard(write_shard(tmp_path / "x.h5", lengths=[4], has_reward=False))
     with pytest.raises(LawmError, match=r"x\.h5 has no rewards, so there are no returns to plot"):
         plot_returns([shard], tmp_path / "returns.png")
 
@@ -83,4 +83,4 @@ def test_nothing_to_plot(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["returns.nonsense", "missing/returns.png"])
 def test_a_plot_that_cannot_be_written(shard_path: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(LawmError, match=r"The plot .* cannot be written"):
-        plot_returns([read_shard(shard_path)], tmp_path / name)
+        plot_returns([open_shard(shard_path)], tmp_path / name)

@@ -133,12 +133,15 @@ def _run_info(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lawm.data_modules.shard_info import describe, plot_returns
-    from lawm.data_modules.shard_reader import read_shard
+    from lawm.data_modules.shard_reader import open_shard
 
-    shards = [read_shard(path, verify=True) for path in args.paths]
     console = Console()
-    for shard in shards:
-        console.print(describe(shard))
+    shards = []
+    for path in args.paths:
+        with open_shard(path) as shard:
+            shard.check(hashes=True)
+            console.print(describe(shard))
+        shards.append(shard)  # closed; its index is still there
     if args.plot is not None:
         plot_returns(shards, args.plot)
         console.print(f"Histogram written to {args.plot}.")

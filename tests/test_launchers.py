@@ -35,6 +35,13 @@ def test_all_processes_of_a_slurm_job_take_one_folder(monkeypatch):
     assert default_run_dir("x") == Path("runs/x/slurm-17.0")
 
 
+def test_a_process_that_lightning_starts_takes_the_first_one_s_folder(monkeypatch):
+    first = default_run_dir("x")
+    monkeypatch.setattr("lawm.cli.launch.is_rank_zero", lambda: False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert default_run_dir("x") == first
+
+
 def test_another_launcher_needs_a_run_folder(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(LawmError, match=r"Give --run_dir\.$"):

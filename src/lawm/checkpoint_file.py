@@ -6,6 +6,7 @@ A checkpoint is the archive that ``torch.save`` writes, with a CRC-32 of each of
 
 from __future__ import annotations
 
+import functools
 import logging
 import zipfile
 from collections.abc import Callable
@@ -85,7 +86,7 @@ def newest_checkpoint(last: Path, previous: Path) -> tuple[Path, dict[str, Any]]
         if not previous.is_file():
             raise
         content = read_checkpoint(previous)
-        _log.warning("%s Until then the one before it is used: %s.", error, previous)
+        _warn_once(f"{error} Until then the one before it is used: {previous}.")
         return previous, content
     return previous, read_checkpoint(previous)
 
@@ -107,6 +108,11 @@ def training_inputs(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
         )
     inputs: dict[str, Any] = checkpoint[IDENTITY_KEY]["inputs"]
     return inputs
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    _log.warning("%s", message)
 
 
 def _verify(path: Path) -> None:

@@ -26,22 +26,22 @@ def default_run_dir(name: str) -> Path:
     Raises:
         LawmError: A launcher that gives no means to agree started several processes.
     """
+    runs = Path("runs") / name
+    dated = runs / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    if dist.is_torchelastic_launched():
+        return Path(_agreed("run_dir", str(dated)))
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:
+        job, step = (os.environ.get(f"SLURM_{key}", "0") for key in ("JOB_ID", "STEP_ID"))
+        return runs / f"slurm-{job}.{step}"
     if not is_rank_zero() and _RUN_DIR_VARIABLE in os.environ:
         return Path(os.environ[_RUN_DIR_VARIABLE])
-    runs = Path("runs") / name
-    path = runs / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    if dist.is_torchelastic_launched():
-        path = Path(_agreed("run_dir", str(path)))
-    elif int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:
-        job, step = (os.environ.get(f"SLURM_{key}", "0") for key in ("JOB_ID", "STEP_ID"))
-        path = runs / f"slurm-{job}.{step}"
-    elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise LawmError(
             "several processes were started by a launcher, and each would name its own run "
             "folder. Give --run_dir."
         )
-    os.environ[_RUN_DIR_VARIABLE] = str(path)
-    return path
+    os.environ[_RUN_DIR_VARIABLE] = str(dated)
+    return dated
 
 
 def default_threads(config: FitConfig) -> int:

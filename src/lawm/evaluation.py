@@ -6,13 +6,12 @@ them. For small policies that is several times faster than one process an episod
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -178,7 +177,7 @@ class Evaluator:
                 chunks.append(_run_lock_step(agent, simulators, chunk, recording))
                 if recording:  # the first episodes of all, not of each chunk
                     left = max(recording.episodes - len(chunk), 0)
-                    recording = dataclasses.replace(recording, episodes=left)
+                    recording = replace(recording, episodes=left)
         except Exception:
             self.close()  # in the middle of episodes, or dead
             raise
@@ -270,12 +269,11 @@ def _run_lock_step(
     while running:
         actions, state = agent.act(batch, state)
         assert actions.shape == (num, *simulators.action_shape), actions.shape
-        stepped = running
-        for i, seen in zip(stepped, simulators.step(actions, stepped), strict=True):
+        for i, seen in zip(running, simulators.step(actions, running), strict=True):
             latest[i] = seen
             rewards[i].append(seen.reward)
             frames[i].append(seen.picture)
-        running = [i for i in stepped if not latest[i].ended]
+        running = [i for i in running if not latest[i].ended]
         batch = _stack([seen.obs for seen in latest])
     return _Episodes(
         first_obs=first_batch,

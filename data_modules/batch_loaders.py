@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from lawm.batch import Batch
 from lawm.data_modules.episode_store import EpisodeStore
 from lawm.data_modules.window_sampler import WindowSampler
+from lawm.errors import LawmError
 
 # Windows are drawn with replacement, so an epoch has no meaning: training stops by max_steps. The
 # length is finite all the same, because Lightning prefetches from a loader without one, and the
@@ -72,10 +73,11 @@ class MixedBatchLoader:
             self._num_drawn += self._world_size
             yield batch
 
-    def _made(self, numbers: Iterable[tuple[int, int]]) -> Iterable[Batch]:
+    def _made(self, numbers: Iterable[tuple[int, int]]) -> Iterator[Batch]:
         if self._workers == 0:
-            return (self._batches[number] for number in numbers)
-        return DataLoader(
+            yield from (self._batches[number] for number in numbers)
+            return
+        loader = DataLoader(
             self._batches,
             batch_size=None,
             sampler=numbers,
@@ -83,6 +85,10 @@ class MixedBatchLoader:
             multiprocessing_context=self._start_method,
             generator=torch.Generator(),  # else it draws a seed from the stream of the model
         )
+        try:
+            yield from loader
+        except LawmError as error:  # PyTorch puts the worker's traceback before the sentence
+            raise LawmError(str(error).rpartition(f"{LawmError.__name__}: ")[2].strip()) from error
 
     def state_dict(self) -> dict[str, Any]:
         """The same on every rank, as rank 0's is saved for all of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import multiprocessing
 import os
 import resource
 import shutil
@@ -69,6 +70,27 @@ def test_out_of_gpu_memory_says_what_to_lower(
     assert checkpoint_step(run, stage) == saved
     monkeypatch.undo()
     assert main(["fit", "--resume", str(run)]) == 0
+
+
+def test_a_dead_data_worker_stops_the_run_and_leaves_its_checkpoint(
+    tiny_data, tmp_path, capsys, monkeypatch
+):
+    original = WorldModelModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == 12:
+            (worker,) = multiprocessing.active_children()
+            worker.kill()
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(WorldModelModule, "training_step", training_step)
+    run = tmp_path / "run"
+    assert tiny_fit(tiny_data, run, "--data.workers", "1") == 2
+    error = capsys.readouterr().err
+    assert "a process that reads data has ended (DataLoader worker" in error
+    assert "lower data.workers" in error
+    assert "Traceback" not in error
+    assert checkpoint_step(run, "world_model") == 10
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ _LOST_PROCESS = re.compile(
     r"|failed to connect",
     re.IGNORECASE,
 )
+_LOST_WORKER = re.compile(r"DataLoader worker.*(?:exited unexpectedly|killed by signal)", re.DOTALL)
 
 
 @contextmanager
@@ -39,8 +40,8 @@ def told_in_sentences(stage: StageName, run: Path) -> Iterator[None]:
 
     Raises:
         LawmError: A loss was not finite; memory or disk is full; the run folder or another file is
-            gone or cannot be written; another process of the run ended; or Lightning refuses the
-            settings.
+            gone or cannot be written; another process of the run ended, or one that reads its data; or
+            Lightning refuses the settings.
     """
     try:
         yield
@@ -57,6 +58,8 @@ def told_in_sentences(stage: StageName, run: Path) -> Iterator[None]:
         text = str(error)
         if _NO_CPU_MEMORY.search(text):
             raise LawmError(_out_of_memory(stage, run, text)) from error
+        if _LOST_WORKER.search(text):
+            raise LawmError(_lost_worker(run, text)) from error
         if found := _LOST_PROCESS.search(text):
             raise LawmError(_lost_process(run, found[0])) from error
         raise
@@ -69,6 +72,14 @@ def _lost_process(run: Path, reason: str) -> str:
     return (
         f"another process of this run has ended, so this one ends too ({reason}). What that "
         f"process said last tells why. {_go_on(run)}"
+    )
+
+
+def _lost_worker(run: Path, text: str) -> str:
+    """The sentence for a process that read data and is gone."""
+    return (
+        f"a process that reads data has ended ({text.splitlines()[0].rstrip('. ')}). Where memory "
+        f"ran out, lower data.workers, or set data.storage to mapped. {_go_on(run)}"
     )
 
 

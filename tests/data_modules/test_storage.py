@@ -186,3 +186,21 @@ def test_the_choice_is_told(shards, tmp_path, caplog):
     assert "data.storage: memory (" in caplog.text and "available to each process" in caplog.text
     assert data.summary()["storage"] == "memory"
     assert np.isclose(data.summary()["data (MB)"], 0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_streamed_shard_that_vanished_is_named_without_a_traceback(
+    shards, tmp_path, workers, monkeypatch
+):
+    monkeypatch.setattr(row_sources, "MAX_OPEN", 1)
+    copies = [tmp_path / path.name for path in shards]
+    for path, copy in zip(shards, copies, strict=True):
+        copy.write_bytes(path.read_bytes())
+    data = make_data(copies, tmp_path, "stream", workers=workers)
+    batches = data.train_dataloader()
+    for copy in copies:
+        copy.unlink()
+    with pytest.raises(LawmError) as caught:
+        list(itertools.islice(batches, 3))
+    assert str(caught.value).startswith(f"There is no file {tmp_path}")
+    assert "Traceback" not in str(caught.value)

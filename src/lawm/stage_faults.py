@@ -40,8 +40,8 @@ def told_in_sentences(stage: StageName, run: Path) -> Iterator[None]:
 
     Raises:
         LawmError: A loss was not finite; memory or disk is full; the run folder or another file is
-            gone or cannot be written; another process of the run ended, or one that reads its data; or
-            Lightning refuses the settings.
+            gone or cannot be written; another process of the run ended, or one that reads its
+            data; or Lightning refuses the settings.
     """
     try:
         yield

@@ -62,6 +62,9 @@ class LatentPolicyModule(pl.LightningModule):
         gradient_clip: Greatest gradient norm, of actor and critic apart.
         cooldown: Share of the stage's updates over which the learning rate falls at the end. A
             policy that is trained further after its end cools down once more.
+
+    Attributes:
+        means: A callback that logs the losses and the imagined returns.
     """
 
     def __init__(
@@ -110,7 +113,7 @@ class LatentPolicyModule(pl.LightningModule):
         self.entropy_coef, self.target_rate = entropy, target_rate
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
         self.cooldown = cooldown
-        self._means = RunningMeans("policy")
+        self.means = RunningMeans("policy")
 
     def value(self, critic: MLP, features: Tensor) -> Tensor:
         """v(s) in units of return. The network predicts (1 - gamma) v, of a reward's size."""
@@ -172,12 +175,8 @@ class LatentPolicyModule(pl.LightningModule):
         """One joint update of actor and critic from a batch of start states."""
         del batch_idx
         loss, logs = self.compute_loss(batch)
-        self._means.add(logs)
+        self.means.add(logs)
         return loss
-
-    def configure_callbacks(self) -> RunningMeans:
-        """What logs the losses and the imagined returns."""
-        return self._means
 
     @torch.no_grad()
     def update_target(self) -> None:

@@ -65,6 +65,7 @@ def _fit(size: str, data: Data, steps: int) -> float:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        callbacks=[module.means],
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a validation loop that is switched off

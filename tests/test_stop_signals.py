@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
@@ -67,3 +68,16 @@ def test_another_thread_leaves_the_handlers_alone():
     thread.start()
     thread.join()
     assert seen == [signal.SIG_DFL]
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, -15)])
+def test_a_forked_process_outlives_an_interrupt_and_nothing_else(signum, status):
+    """Ctrl-C reaches the processes that load data, which the running step needs."""
+    with StopSignals():
+        child = os.fork()
+        if child == 0:
+            try:
+                signal.raise_signal(signum)
+            finally:
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == status

@@ -64,6 +64,9 @@ class LatentPolicyModule(pl.LightningModule):
         gradient_clip: Greatest gradient norm, of actor and critic apart.
         cooldown: Share of the stage's updates over which the learning rate falls at the end. A
             policy that is trained further after its end cools down once more.
+
+    Attributes:
+        means: A callback that logs the losses and the imagined returns.
     """
 
     def __init__(
@@ -112,7 +115,7 @@ class LatentPolicyModule(pl.LightningModule):
         self.entropy_coef, self.target_rate = entropy, target_rate
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
         self.cooldown = cooldown
-        self._means = RunningMeans("policy")
+        self.means = RunningMeans("policy")
         self.guard = FiniteGuard()
 
     def value(self, critic: MLP, features: Tensor) -> Tensor:
@@ -181,11 +184,7 @@ class LatentPolicyModule(pl.LightningModule):
     def record(self, loss: Tensor, logs: dict[str, Tensor]) -> None:
         """Keep what a step computed, for the log and for the guard."""
         self._loss = loss.detach()
-        self._means.add(logs)
-
-    def configure_callbacks(self) -> RunningMeans:
-        """What logs the losses and the imagined returns."""
-        return self._means
+        self.means.add(logs)
 
     @torch.no_grad()
     def update_target(self) -> None:

@@ -20,10 +20,11 @@ _STATE_KEY = "running_means"  # in a checkpoint
 class RunningMeans(pl.Callback):
     """Sums what a module adds in each training step, and logs the means every n steps.
 
-    A module makes one, adds to it in ``training_step`` and names it in ``configure_callbacks``. The
-    means go to the loggers at the end of the step, before a checkpoint of that step is written, and
-    the sums are part of the checkpoint: a resumed run logs what an uninterrupted one does. Under
-    DDP the mean over the processes is logged.
+    A module makes one and adds to it in ``training_step``; whoever makes the Trainer puts it first
+    among the callbacks, so that the others find the newest values. The means go to the loggers at
+    the end of the step, before a checkpoint of that step is written, and the sums are part of the
+    checkpoint: a resumed run logs what an uninterrupted one does. Under DDP the mean over the
+    processes is logged.
 
     Args:
         prefix: Goes before the names, with a slash.

@@ -20,11 +20,13 @@ from lawm.checkpoint_file import IDENTITY_KEY, newest_checkpoint, training_input
 from lawm.checkpoint_io import VerifiedCheckpointIO
 from lawm.errors import LawmError
 from lawm.fit_config import STAGES, FitConfig, StageName
+from lawm.policy_module import LatentPolicyModule
 from lawm.ranks import is_rank_zero
 from lawm.run_folder import RunFolder, StageFolder, StageRecord
 from lawm.run_loggers import MetricsCSV, OffsetTensorBoardLogger, last_values
 from lawm.stage_identity import differences, fingerprint
 from lawm.stop_signals import StopSignals
+from lawm.world_model_module import WorldModelModule
 
 TITLES: dict[StageName, str] = {
     "world_model": "Stage 1 of 2, world model",
@@ -108,7 +110,7 @@ class StageRunner:
 
     def train(
         self,
-        module: pl.LightningModule,
+        module: WorldModelModule | LatentPolicyModule,
         data: pl.LightningDataModule,
         callbacks: list[pl.Callback],
         figures: Mapping[str, Figure],
@@ -154,6 +156,7 @@ class StageRunner:
             default_root_dir=self._folder.path,
             logger=[tensorboard, table],
             callbacks=[
+                module.means,
                 RandomStream(self._config.seed),
                 throughput,
                 *callbacks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -31,7 +32,9 @@ class StopSignals:
 
     While deferred the first signal is only noted, for the training loop to look at between two
     steps. A second Ctrl-C does not wait; further signals of a scheduler do, as it sends several.
-    A signal that the process was started to ignore stays ignored.
+    A signal that the process was started to ignore stays ignored. Forked processes, such as those
+    that load data, do not heed Ctrl-C, which reaches them as well: the step that is running needs
+    them. Of the other signals they die as usual.
 
     Attributes:
         is_deferred: Whether to note the next signal instead of raising.
@@ -42,9 +45,11 @@ class StopSignals:
         self.is_deferred = False
         self.requested: int | None = None
         self._before: dict[int, Any] = {}
+        self._process = 0
 
     def __enter__(self) -> StopSignals:
         """Take the signals over."""
+        self._process = os.getpid()
         if threading.current_thread() is threading.main_thread():
             handlers = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
             self._before = {s: h for s, h in handlers.items() if h != signal.SIG_IGN}
@@ -66,6 +71,11 @@ class StopSignals:
             signal.signal(signum, self._on_signal)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            if signum != signal.SIGINT:
+                signal.signal(signum, signal.SIG_DFL)
+                signal.raise_signal(signum)
+            return
         is_first = self.requested is None
         if is_first:
             self.requested = signum

@@ -63,6 +63,9 @@ class WorldModelModule(pl.LightningModule):
         dual_learning_rate: Of the rate's dual variable, in log beta a step.
         warmup_steps: Updates over which the learning rate rises linearly.
         cooldown: Share of the stage's updates over which it falls at the end.
+
+    Attributes:
+        means: A callback that logs the training losses.
     """
 
     term_weights: Tensor
@@ -104,7 +107,7 @@ class WorldModelModule(pl.LightningModule):
         self.dual_learning_rate = dual_learning_rate
         self.warmup_steps = warmup_steps
         self.cooldown = cooldown
-        self._means = RunningMeans("world_model")
+        self.means = RunningMeans("world_model")
         self.guard = FiniteGuard()
         self.r2_inverse = R2Score(spec.action_dim, multioutput="variance_weighted")
         self.r2_action = R2Score(spec.action_dim, multioutput="variance_weighted")
@@ -134,7 +137,7 @@ class WorldModelModule(pl.LightningModule):
         return loss, logs | {"loss": loss, "beta": beta}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One update; the means of the last steps are logged every ``log_every_n_steps``."""
+        """One update; :attr:`means` logs."""
         del batch_idx
         loss, logs = self.compute_loss(batch)
         self.record(loss, logs)
@@ -143,11 +146,7 @@ class WorldModelModule(pl.LightningModule):
     def record(self, loss: Tensor, logs: dict[str, Tensor]) -> None:
         """Keep what a step computed, for the log and for the guard."""
         self._loss = loss.detach()
-        self._means.add(logs)
-
-    def configure_callbacks(self) -> RunningMeans:
-        """What logs the training losses."""
-        return self._means
+        self.means.add(logs)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Losses and latent-action R^2 on held-out labelled windows."""

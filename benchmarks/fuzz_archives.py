@@ -22,7 +22,7 @@ CANNOT = (
     *(OSError, KeyError, ValueError, TypeError, EOFError, OverflowError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, tokenize.TokenError, SyntaxError),
 )
-BOMB_BYTES = 2**26
+BOMB_BYTES = 2**22
 ABSURD = (2**40, 2**62, 10**30, -1)  # rows that a header declares
 
 

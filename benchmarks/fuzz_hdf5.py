@@ -16,7 +16,7 @@ from lawm.data_modules.shard_format import fixed_text
 ABSURD = 2**50  # rows that no disk holds
 LARGEST_HASHED = 2**26  # bytes
 CANNOT = (OSError, KeyError, ValueError, TypeError, RuntimeError, IndexError, MemoryError)
-BOMB_BYTES = 2**26
+BOMB_BYTES = 2**22
 DEPTH = 200  # of nested groups
 NUMBERS = (0, 1, -1, 2**31, -(2**31), 2**62, -(2**62), np.nan, np.inf, -np.inf, 1e300)
 TYPES = ("f2", "f4", "f8", ">f4", "i1", "i8", "u1", "u8", "?", "c8", "S4", "S1")

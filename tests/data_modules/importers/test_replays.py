@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +274,41 @@ def test_a_shard_of_v_d4rl_that_begins_within_an_episode(tmp_path: Path) -> None
     report, shard = imported(source)
     assert shard.episodes.lengths.tolist() == [3, 4]
     assert "begins within an episode (step_type 1)" in report.notes[0]
+
+
+# ---- What mutated inputs have found
+
+
+def test_observations_and_actions_of_different_lengths_are_a_sentence(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "laom.hdf5", "w") as file:
+        file.attrs.update(domain_name="x", task_name="y", difficulty="z", split="train", img_hw=8)
+        file["0/obs"] = np.zeros((4, 8, 8, 3), np.uint8)
+        file["0/states"] = np.zeros((2000, 3), np.float32)
+        file["0/actions"] = np.full((4, 2), 0.5, np.float32)
+    with pytest.raises(LawmError, match=r"laom\.hdf5"):
+        run_import(tmp_path / "laom.hdf5", tmp_path / "out.h5", ImportOptions(format="laom"))
+
+
+def test_a_header_with_an_open_bracket_is_a_sentence(tmp_path: Path) -> None:
+    source = write_exorl(tmp_path / "buffer", recordings([3]))
+    with zipfile.ZipFile(source / "episode_000000_3.npz", "w") as archive:
+        for name in ("action", "discount", "observation", "reward"):
+            archive.writestr(
+                f"{name}.npy", b"\x93NUMPY\x01\x00\x10\x00{'shape': (4, 36\n" + bytes(99)
+            )
+    with pytest.raises(LawmError, match="has no valid header"):
+        imported(source)
+
+
+def test_what_the_writer_refuses_names_its_source(tmp_path: Path) -> None:
+    source = write_exorl(tmp_path / "buffer", recordings([3]))
+    edit(source, "exorl", observation=np.full((4, 3), np.inf, np.float32))
+    with pytest.raises(LawmError, match=r"NaN, infinite .* It is from .*buffer\.$"):
+        imported(source)
+
+
+def test_an_array_without_a_name_is_none_of_the_known(tmp_path: Path) -> None:
+    source = REPLAYS["aime, npz"](tmp_path, recordings([3]))
+    edit(source, "aime", **{"": np.zeros((4, 1), np.bool_)})
+    _, shard = imported(source, keys=("state",))
+    assert shard.physics is None

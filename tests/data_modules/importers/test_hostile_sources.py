@@ -204,7 +204,7 @@ def test_a_failed_import_spares_the_old_shard(tmp_path: Path) -> None:
         arrays = dict(archive)
     arrays["obs"][1, 2, 0] = np.nan
     np.savez(source, **arrays)
-    with pytest.raises(LawmError, match=r"Episode 1 \(a/1\) .* NaN.* read from .*a\.npz"):
+    with pytest.raises(LawmError, match=r"Episode 1 \(a/1\) .* NaN.* It is from .*a\.npz"):
         run_import(source, path, ImportOptions(overwrite=True))
     assert path.read_bytes() == before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.npz", "out.h5"]

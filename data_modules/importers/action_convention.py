@@ -191,15 +191,11 @@ def _beginning(episode: RawEpisode, most: int, where: str) -> RawEpisode:
 
 
 def _states(episode: RawEpisode) -> NDArray[np.float64] | None:
-    """(R, D) all vectors side by side, at most :data:`MAX_DIMS` of their dimensions.
-
-    A long episode is cut to the rows of a whole sample; vectors of other rows are refused later.
-    """
+    """(R, D) all vectors side by side, at most :data:`MAX_DIMS` of their dimensions."""
     vectors = [v for v in episode.obs.values() if v.ndim == 2 and v.dtype.kind == "f"]
-    fitting = [v[:SAMPLE_ROWS] for v in vectors if len(v) == episode.num_rows]
-    if not fitting:
+    if not vectors:
         return None
-    state = np.concatenate(fitting, axis=1).astype(np.float64)
+    state = np.concatenate(vectors, axis=1).astype(np.float64)
     chosen = np.linspace(0, state.shape[1] - 1, min(MAX_DIMS, state.shape[1])).astype(int)
     return np.nan_to_num(state[:, chosen], posinf=0.0, neginf=0.0)
 
@@ -212,7 +208,7 @@ def _widths(pair: tuple[NDArray[np.float64] | None, NDArray[np.float64]]) -> tup
 
 def _rows(values: NDArray[np.generic] | None) -> NDArray[np.float64]:
     assert values is not None
-    return values[:SAMPLE_ROWS].reshape(min(len(values), SAMPLE_ROWS), -1).astype(np.float64)
+    return values.reshape(len(values), -1).astype(np.float64)
 
 
 def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:

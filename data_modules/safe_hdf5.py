@@ -24,6 +24,7 @@ from lawm.errors import LawmError
 MAX_READ_BYTES = 4 << 30  # at once: 10,000 frames of 360 x 360 x 3
 MAX_CHUNK_BYTES = 1 << 30  # HDF5 unpacks a whole chunk to read one row of it
 MAX_CHILDREN = 1_000_000  # of one group
+MAX_KEPT_OPEN = 32  # objects: those of a shard, and few of a file with a group an episode
 HEAP_SECONDS = 10.0  # to read all attributes
 
 
@@ -49,6 +50,7 @@ class SafeHdf5:
         except (OSError, RuntimeError, ValueError) as error:
             raise LawmError(why_it_does_not_open(path, error, advice)) from error
         self._heap_is_sound = False
+        self._opened: dict[str, Any] = {}  # objects that were reached, by their path
 
     def __enter__(self) -> SafeHdf5:
         return self
@@ -63,6 +65,7 @@ class SafeHdf5:
 
     def close(self) -> None:
         """Close the file."""
+        self._opened.clear()
         self._file.close()
 
     def has(self, name: str) -> bool:
@@ -143,6 +146,8 @@ class SafeHdf5:
 
     def _own(self, name: str) -> Any:  # noqa: ANN401
         """The object at a path that is made of plain links inside this file."""
+        if name in self._opened:
+            return self._opened[name]
         node: Any = self._file
         for part in name.split("/") if name else []:
             link = self._link(node, part) if isinstance(node, h5py.Group) else None
@@ -154,6 +159,8 @@ class SafeHdf5:
                     "links are not followed. Copy the data itself into the file."
                 )
             node = self._open(node, part, name)
+        if len(self._opened) < MAX_KEPT_OPEN:
+            self._opened[name] = node
         return node
 
     def _link(self, group: h5py.Group, part: str) -> Any:  # noqa: ANN401

@@ -47,10 +47,13 @@ def make_shard(path: Path, transitions: int) -> None:
 
 def use(path: Path, times: int, storage: Literal["memory", "mapped", "stream"]) -> dict[str, Any]:
     """Load a shard some times over, draw batches, and say what that took."""
+    import torch
+
     from lawm.data_modules.store_loading import load_store
     from lawm.data_modules.trajectory_split import EpisodeSplit, read_headers
     from lawm.data_modules.window_sampler import WindowSampler
 
+    torch.set_num_threads(1)
     before = _peak()
     start = time.perf_counter()
     headers = read_headers([path], []) * times

@@ -12,7 +12,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from lawm.batch import Batch, EpisodeBatch
@@ -31,6 +31,7 @@ from lawm.data_modules.trajectory_split import (
     read_headers,
     split_episodes,
 )
+from lawm.data_modules.window_checks import check_windows
 from lawm.data_modules.window_sampler import WindowSampler
 from lawm.errors import LawmError
 from lawm.spec import DataSpec
@@ -161,7 +162,12 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             cache=self._cache,
             verify=self._verify,
         )
-        self._check_windows(store)
+        check_windows(
+            store,
+            self.window,
+            self.labelled_ratio,
+            ", ".join(str(header.path) for header in self._headers),
+        )
         self._store = store
 
     @property
@@ -306,31 +312,6 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         returns = np.concatenate([header.episodes.episode_return for header in self._headers])
         training: NDArray[np.float64] = returns[np.r_[self._split.labelled, self._split.free]]
         return training[np.isfinite(training)]
-
-    def _check_windows(self, store: EpisodeStore) -> None:
-        """Refuse a window that fits nowhere; tell what the settings leave unused."""
-        skipped = store.window_pool(store.held_out, self.window).num_skipped
-        for name, episodes in (("labelled", store.labelled), ("action-free", store.free)):
-            pool = store.window_pool(episodes, self.window)
-            skipped += pool.num_skipped
-            is_needed = name == "labelled" or self.labelled_ratio < 1.0
-            if pool.num_windows == 0 and len(episodes) > 0 and is_needed:
-                longest = int(store.lengths(episodes).max())
-                raise LawmError(
-                    f"data.window is {self.window}, longer than any {name} episode of "
-                    f"{', '.join(str(header.path) for header in self._headers)}: the longest has "
-                    f"{longest} transitions. Set it to {longest} or less."
-                )
-        if skipped:
-            rank_zero_warn(
-                f"{skipped} of {len(store.offset) - 1} episodes are shorter than data.window = "
-                f"{self.window}; no windows are drawn from them."
-            )
-        if len(store.free) == 0 and self.labelled_ratio < 1.0:
-            rank_zero_info(
-                "There are no action-free episodes: every window is labelled, and "
-                f"data.labelled_ratio = {self.labelled_ratio} is not used."
-            )
 
 
 def _as_list(paths: Sequence[str] | str | None) -> list[str]:

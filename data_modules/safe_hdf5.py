@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,12 +17,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from lawm.data_modules.attribute_heap import lies_in_heap, try_heap
 from lawm.errors import LawmError
 
 MAX_READ_BYTES = 4 << 30  # at once: 10,000 frames of 360 x 360 x 3
 MAX_CHUNK_BYTES = 1 << 30  # HDF5 unpacks a whole chunk to read one row of it
 MAX_CHILDREN = 1_000_000  # of one group
-HEAP_SECONDS = 10.0  # to read all attributes
+MAX_KEPT_OPEN = 32  # objects: those of a shard, and few of a file with a group an episode
 
 
 class SafeHdf5:
@@ -49,6 +48,7 @@ class SafeHdf5:
         except (OSError, RuntimeError, ValueError) as error:
             raise LawmError(why_it_does_not_open(path, error, advice)) from error
         self._heap_is_sound = False
+        self._opened: dict[str, Any] = {}  # objects that were reached, by their path
 
     def __enter__(self) -> SafeHdf5:
         return self
@@ -63,6 +63,7 @@ class SafeHdf5:
 
     def close(self) -> None:
         """Close the file."""
+        self._opened.clear()
         self._file.close()
 
     def has(self, name: str) -> bool:
@@ -121,8 +122,8 @@ class SafeHdf5:
         """An attribute of a group or dataset (of the file where ``name`` is empty), else None."""
         node = self._own(name)
         try:
-            if not self._heap_is_sound and _lies_in_heap(node, attribute):
-                _try_heap(self.path, self.advice)
+            if not self._heap_is_sound and lies_in_heap(node, attribute):
+                try_heap(self.path, self.advice)
                 self._heap_is_sound = True
             value = node.attrs.get(attribute)
         except (OSError, TypeError, ValueError, RuntimeError, KeyError) as error:
@@ -143,6 +144,8 @@ class SafeHdf5:
 
     def _own(self, name: str) -> Any:  # noqa: ANN401
         """The object at a path that is made of plain links inside this file."""
+        if name in self._opened:
+            return self._opened[name]
         node: Any = self._file
         for part in name.split("/") if name else []:
             link = self._link(node, part) if isinstance(node, h5py.Group) else None
@@ -154,6 +157,8 @@ class SafeHdf5:
                     "links are not followed. Copy the data itself into the file."
                 )
             node = self._open(node, part, name)
+        if len(self._opened) < MAX_KEPT_OPEN:
+            self._opened[name] = node
         return node
 
     def _link(self, group: h5py.Group, part: str) -> Any:  # noqa: ANN401
@@ -292,39 +297,6 @@ class SafeDataset:
                 f"{self.where} is stored in chunks of {self.chunk_bytes / 2**30:.1f} GiB; expected "
                 f"{MAX_CHUNK_BYTES >> 30} GiB at most. Write it anew in smaller chunks."
             )
-
-
-def _lies_in_heap(node: Any, attribute: str) -> bool:  # noqa: ANN401
-    """Whether an attribute is of variable length, and so kept apart from its object."""
-    if attribute not in node.attrs:
-        return False
-    kind = node.attrs.get_id(attribute).get_type()
-    if isinstance(kind, h5py.h5t.TypeStringID):
-        return bool(kind.is_variable_str())
-    return bool(kind.detect_class(h5py.h5t.VLEN))
-
-
-def _try_heap(path: Path, advice: str) -> None:
-    """Read all attributes in a process of its own.
-
-    Texts of variable length lie in a heap of the file; if that is damaged, the HDF5 library may
-    search it without end.
-
-    Raises:
-        LawmError: The process failed, or was not ready in time.
-    """
-    code = (
-        "import h5py, sys; file = h5py.File(sys.argv[1]); dict(file.attrs); "
-        "file.visititems(lambda _, node: dict(node.attrs) and None)"
-    )
-    command = [sys.executable, "-c", code, str(path)]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=HEAP_SECONDS, check=False)
-        is_sound = done.returncode == 0
-    except subprocess.TimeoutExpired:
-        is_sound = False
-    if not is_sound:
-        raise LawmError(f"The attributes of {path} are damaged and unreadable. {advice}")
 
 
 def natural_order(names: list[str]) -> list[str]:

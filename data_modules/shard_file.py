@@ -96,6 +96,7 @@ class ShardFile:
         if path.is_dir():
             raise LawmError(f"{path} is a folder; expected the HDF5 file of a shard.")
         self._file = SafeHdf5(path, REMAKE)
+        self._names = self._file.names()
 
     def __enter__(self) -> ShardFile:
         return self
@@ -129,8 +130,8 @@ class ShardFile:
 
     def checksums(self) -> dict[str, str]:
         """The SHA-256 that the file states of each dataset, by the dataset's name."""
-        there = self._file.names()
-        names: list[str] = [name for name in ("action", "reward", "physics") if name in there]
+        optional = ("action", "reward", "physics")
+        names: list[str] = [name for name in optional if name in self._names]
         names += ["terminated", "truncated"]
         names += [f"{fmt.OBS_GROUP}/{key}" for key in self.observation_keys()]
         names += [fmt.OFFSET, fmt.HAS_ACTION, fmt.HAS_REWARD, fmt.SOURCE_ID, fmt.RETURN]
@@ -171,7 +172,7 @@ class ShardFile:
 
     def optional(self, name: str, dtype: DTypeLike, shape: Shape) -> ShardArray | None:
         """As :meth:`array`, or None where the file has no such dataset."""
-        return self.array(name, dtype, shape) if name in self._file.names() else None
+        return self.array(name, dtype, shape) if name in self._names else None
 
     def texts(self, name: str, num: int) -> list[str]:
         """A dataset of ``num`` fixed-length UTF-8 texts."""

@@ -33,6 +33,7 @@ USES_TORCH = {  # of the data modules
     "store_loading",
     "row_sources",
     "batch_loaders",
+    "window_checks",
 }
 LIGHTNING_HELPERS = {
     "lawm.checkpoint_io",

@@ -11,7 +11,7 @@ import pytest
 import torch
 from shard_factory import write_shard
 
-from lawm.data_modules import MixedTrajectoryDataModule, row_sources
+from lawm.data_modules import MixedTrajectoryDataModule, open_files
 from lawm.data_modules.available_memory import available_memory
 from lawm.data_modules.batch_loaders import MixedBatchLoader
 from lawm.data_modules.shard_reader import read_shard_header
@@ -65,7 +65,7 @@ def are_equal(one, other):
 def test_every_storage_gives_the_same(
     shards, tmp_path, storage, rewards_on_action_free, monkeypatch
 ):
-    monkeypatch.setattr(row_sources, "MAX_OPEN", 2)  # fewer than there are shards
+    monkeypatch.setattr(open_files, "MAX_OPEN", 2)  # fewer than there are shards
     change = {"rewards_on_action_free": rewards_on_action_free}
     memory = make_data(shards, tmp_path, "memory", **change)
     other = make_data(shards, tmp_path, storage, **change)

@@ -104,7 +104,7 @@ class Harness:
                 code = self._attempt(run, kill_after=generator.uniform(0.0, seconds))
             else:
                 stage_1_ended = RunFolder(run).stage("world_model").done_marker
-                later = generator.uniform(0.0, seconds / 10)
+                later = generator.uniform(0.0, seconds / 3)
                 code = self._attempt(run, kill_after=later, counted_from=stage_1_ended)
             if code == -signal.SIGKILL:
                 self.kills += 1

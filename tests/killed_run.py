@@ -55,9 +55,9 @@ def attempt(
     result, alive = 0, set(children)
     deadline: float | None = None
     while alive:
-        if kill_after is not None and deadline is None:
-            if counted_from is None or counted_from.is_file():
-                deadline = time.monotonic() + kill_after
+        has_begun = counted_from is None or counted_from.is_file()
+        if kill_after is not None and deadline is None and has_begun:
+            deadline = time.monotonic() + kill_after
         for child in list(alive):
             done, status = os.waitpid(child, os.WNOHANG)
             if done:

@@ -3,10 +3,11 @@
     make kill-test KILLS=100
 
 A small run of both stages is killed with SIGKILL and resumed until it ends; then its weights,
-optimiser states, random states and tables must equal those of a run that nobody touched. Half of
-the kills come at a random time, the other half at a random file operation: in the middle of writing
-a checkpoint, before it is synced, before or after a rename. With the next run it starts anew, until
-there were as many kills as asked for. The first difference ends it with exit code 1.
+optimiser states, random states and tables must equal those of a run that nobody touched. A third
+of the kills comes at a random time, a third soon after stage 1 has ended, and a third at a random
+file operation: in the middle of writing a checkpoint, before it is synced, before or after a
+rename. With the next run it starts anew, until there were as many kills as asked for. The first
+difference ends it with exit code 1.
 
 Stopped itself, it goes on where it was if it is given the same folder.
 """
@@ -95,15 +96,19 @@ class Harness:
             run = self.folder / "killed"
             generator = random.Random(f"{self.seed} {self.attempts}")
             self.attempts += 1
-            if is_timed := generator.random() < 0.5:
-                code = self._attempt(run, kill_after=generator.uniform(0.0, seconds))
-            else:
+            how = generator.choice(("at a random time", "while writing a file", "early in stage 2"))
+            if how == "while writing a file":
                 number = generator.randint(1, MOST_OPERATIONS)
                 code = self._attempt(run, in_child=lambda n=number: die_at_operation(n))
+            elif how == "at a random time":
+                code = self._attempt(run, kill_after=generator.uniform(0.0, seconds))
+            else:
+                stage_1_ended = RunFolder(run).stage("world_model").done_marker
+                later = generator.uniform(0.0, seconds / 3)
+                code = self._attempt(run, kill_after=later, counted_from=stage_1_ended)
             if code == -signal.SIGKILL:
                 self.kills += 1
-                how = "at a random time" if is_timed else "while writing a file"
-                self.by_place[f"{_place(run)} {how}"] += 1
+                self.by_place[f"{_place(run)}, {how}"] += 1
             elif code:
                 return [f"a resumed run ended with {code}, see {self._log}"]
             else:

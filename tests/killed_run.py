@@ -28,6 +28,7 @@ def attempt(
     processes: int = 1,
     in_child: Callable[[], None] = lambda: None,
     kill_after: float | None = None,
+    counted_from: Path | None = None,
 ) -> int:
     """Run the command in forks.
 
@@ -38,6 +39,7 @@ def attempt(
         in_child: Called in the first process before the command.
         kill_after: Seconds after which all processes get SIGKILL; None waits for their end. As
             soon as one process of several has ended badly, the others get it, too.
+        counted_from: The seconds count from when this file exists; default from the start.
 
     Returns:
         What the first process ended with that ended badly, an exit code or minus the number of a
@@ -51,8 +53,11 @@ def attempt(
             _run(arguments, log, rank, processes, port, in_child)
         children.append(child)
     result, alive = 0, set(children)
-    deadline = None if kill_after is None else time.monotonic() + kill_after
+    deadline: float | None = None
     while alive:
+        has_begun = counted_from is None or counted_from.is_file()
+        if kill_after is not None and deadline is None and has_begun:
+            deadline = time.monotonic() + kill_after
         for child in list(alive):
             done, status = os.waitpid(child, os.WNOHANG)
             if done:

@@ -104,6 +104,19 @@ class NpzRows:
         _refuse_absurd_member(self.where, member, path.stat().st_size)
         try:
             self._stream: IO[bytes] = archive.open(member)
+        except (*FAULTS, RuntimeError) as error:
+            raise LawmError(
+                f"{path} cannot be read as a numpy archive: {self.where}: {error}."
+            ) from error
+        try:
+            self._read_header(path, member)
+        except LawmError:
+            self._stream.close()
+            raise
+        self._row = 0
+
+    def _read_header(self, path: Path, member: zipfile.ZipInfo) -> None:
+        try:
             version = npy.read_magic(self._stream)
             read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
             if version not in read:
@@ -125,7 +138,6 @@ class NpzRows:
                 f"{self.where} declares {dtype} of shape {self.shape}, that is {declared} bytes, "
                 f"but holds {held}. {ADVICE}"
             )
-        self._row = 0
 
     def __enter__(self) -> NpzRows:
         return self

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lawm.benchmarks.fuzz_worker import peak_memory
 from lawm.data_modules.shard_writer import ShardWriter
 
 STEPS = 1000  # of an episode
@@ -88,7 +88,7 @@ def use(path: Path, times: int, storage: Literal["memory", "mapped", "stream"]) 
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return peak_memory() / 1e6
 
 
 def main(argv: list[str] | None = None) -> None:

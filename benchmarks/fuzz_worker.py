@@ -72,9 +72,24 @@ def keep_input(folder: Path, keep: Path | None, name: str, index: int) -> None:
         shutil.copytree(folder / "input", target)
 
 
+def peak_memory() -> int:
+    """Most bytes that this process ever had in memory.
+
+    Linux hands ``ru_maxrss`` of the parent on to what it starts, so that a large parent would hide
+    what happens here; the high-water mark of the address space begins anew.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:  # no Linux
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def fault_of(target: FuzzTarget, path: Path, scratch: Path) -> str | None:
     """Read one input; what was wrong with that, or None."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     try:
         target.read(path, scratch)
     except LawmError as error:
@@ -82,7 +97,7 @@ def fault_of(target: FuzzTarget, path: Path, scratch: Path) -> str | None:
             return f"message that does not name the file: {error}"
     except BaseException:
         return traceback.format_exc()
-    growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    growth = peak_memory() - before
     return f"peak memory grew by {growth / 2**20:.0f} MiB" if growth > MEMORY_GROWTH else None
 
 

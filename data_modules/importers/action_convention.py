@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawm.data_modules.importers.importer import Convention, RawEpisode, Source
-from lawm.data_modules.importers.transitions import as_action_rows
+from lawm.data_modules.importers.transitions import as_action_rows, check_rows
 from lawm.errors import LawmError
 
 SAMPLE_EPISODES = 64
@@ -52,7 +52,7 @@ def find_convention(source: Source, forced: Convention | None, where: str) -> Fi
     Raises:
         LawmError: Nothing tells, or the data contradict what the format states.
     """
-    sample = [_checked(episode, where) for episode in _sample(source)]
+    sample = _sample(source, where)
     shared = [e for e in sample if e.action is not None and len(e.action) == e.num_rows]
     if not shared:
         has_actions = any(e.action is not None for e in sample)
@@ -160,38 +160,42 @@ def _held_out_error(
     return np.maximum(error, 1e-12)
 
 
-def _sample(source: Source) -> list[RawEpisode]:
-    """Some episodes with their float vectors."""
+def _sample(source: Source, where: str) -> list[RawEpisode]:
+    """The beginnings of some episodes, with their float vectors."""
     fields = source.observations.items()
     keys = [k for k, f in fields if f.dtype.kind == "f" and len(f.shape) == 1 and not f.left_out]
     sample: list[RawEpisode] = []
     rows = 0
     for episode in source.episodes(keys):
-        sample.append(episode)
-        rows += episode.num_rows
-        if len(sample) >= SAMPLE_EPISODES or rows >= SAMPLE_ROWS:
+        if episode.num_rows < 2:
+            continue
+        sample.append(_beginning(episode, SAMPLE_ROWS - rows, where))
+        rows += sample[-1].num_rows
+        if len(sample) >= SAMPLE_EPISODES or rows > SAMPLE_ROWS - 2:
             break
     return sample
 
 
-def _checked(episode: RawEpisode, where: str) -> RawEpisode:
-    """The episode with its actions as rows of numbers, for they are compared below."""
+def _beginning(episode: RawEpisode, most: int, where: str) -> RawEpisode:
+    """At most so many rows of an episode, with its actions as rows of numbers."""
+    check_rows(episode, where)
+    num = min(episode.num_rows, most)
+    obs = {key: values[:num] for key, values in episode.obs.items()}
     if episode.action is None:
-        return episode
-    rows = as_action_rows(episode.action, f"{episode.source_id} in {where}")
-    return replace(episode, action=rows)
+        return replace(episode, num_rows=num, obs=obs, reward=None)
+    action = as_action_rows(episode.action, f"{episode.source_id} in {where}")
+    shared = len(action) == episode.num_rows
+    return replace(
+        episode, num_rows=num, obs=obs, reward=None, action=action[: num if shared else num - 1]
+    )
 
 
 def _states(episode: RawEpisode) -> NDArray[np.float64] | None:
-    """(R, D) all vectors side by side, at most :data:`MAX_DIMS` of their dimensions.
-
-    A long episode is cut to the rows of a whole sample; vectors of other rows are refused later.
-    """
+    """(R, D) all vectors side by side, at most :data:`MAX_DIMS` of their dimensions."""
     vectors = [v for v in episode.obs.values() if v.ndim == 2 and v.dtype.kind == "f"]
-    fitting = [v[:SAMPLE_ROWS] for v in vectors if len(v) == episode.num_rows]
-    if not fitting:
+    if not vectors:
         return None
-    state = np.concatenate(fitting, axis=1).astype(np.float64)
+    state = np.concatenate(vectors, axis=1).astype(np.float64)
     chosen = np.linspace(0, state.shape[1] - 1, min(MAX_DIMS, state.shape[1])).astype(int)
     return np.nan_to_num(state[:, chosen], posinf=0.0, neginf=0.0)
 
@@ -204,7 +208,7 @@ def _widths(pair: tuple[NDArray[np.float64] | None, NDArray[np.float64]]) -> tup
 
 def _rows(values: NDArray[np.generic] | None) -> NDArray[np.float64]:
     assert values is not None
-    return values[:SAMPLE_ROWS].reshape(min(len(values), SAMPLE_ROWS), -1).astype(np.float64)
+    return values.reshape(len(values), -1).astype(np.float64)
 
 
 def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:

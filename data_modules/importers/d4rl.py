@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lawm.data_modules.importers.flags import as_flags
 from lawm.data_modules.importers.importer import (
     Importer,
     ObservationField,
@@ -32,7 +33,7 @@ from lawm.data_modules.importers.importer import (
     SourceOptions,
 )
 from lawm.data_modules.importers.recognition import has_keys, recognise_hdf5, refuse_links
-from lawm.data_modules.safe_hdf5 import SafeDataset, SafeHdf5
+from lawm.data_modules.safe_hdf5 import SafeHdf5
 from lawm.errors import LawmError
 
 NEEDED = ("observations", "actions", "terminals")
@@ -132,14 +133,7 @@ class _Flat(Source):
 
     def _flags(self, name: str) -> NDArray[np.bool_]:
         """(N,) from (N,) or (N, 1) of whatever kind of number."""
-        array: SafeDataset = self._arrays[name]
-        if array.step_shape not in ((), (1,)) or array.dtype.kind not in "biuf":
-            raise LawmError(
-                f"{array.where} has type {array.dtype} and shape {array.shape}; expected a flag a "
-                "row."
-            )
-        flags: NDArray[np.bool_] = array.read().reshape(-1).astype(np.bool_)
-        return flags
+        return as_flags(self._arrays[name].read(), self._arrays[name].where)
 
     def _ends(self, max_episode_steps: int) -> NDArray[np.int64]:
         """The last row of each episode."""

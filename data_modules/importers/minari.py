@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lawm.data_modules.importers.flags import as_flags
 from lawm.data_modules.importers.importer import (
     Importer,
     ObservationField,
@@ -137,8 +139,8 @@ class _Episodes(Source):
                 source_id=f"{self._file.path.parent.parent.name}/{episode}",
             )
 
-    def _flags(self, name: str) -> Any:  # noqa: ANN401
-        return self._file.dataset(name).read().astype(bool)
+    def _flags(self, name: str) -> NDArray[np.bool_]:
+        return as_flags(self._file.dataset(name).read(), f"`/{name}` of {self._file.path}")
 
     def _observation(self, episode: str, key: str) -> Any:  # noqa: ANN401
         dataset = self._file.dataset(f"{episode}/{self._paths[key]}")

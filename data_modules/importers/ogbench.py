@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lawm.data_modules.importers.flags import as_flags
 from lawm.data_modules.importers.importer import (
     Importer,
     ObservationField,
@@ -83,7 +84,9 @@ class _Flat(Source):
                     f"`{name}` of {archive.path} has shape {headers[name][0]} beside observations "
                     f"of shape {headers['observations'][0]}; expected as many rows."
                 )
-        ends = np.flatnonzero(archive.array("terminals").reshape(num[0], -1).any(axis=1))
+        ends = np.flatnonzero(
+            as_flags(archive.array("terminals"), f"`terminals` of {archive.path}")
+        )
         self.notes = []
         if num[0] and (not len(ends) or ends[-1] != num[0] - 1):
             ends = np.append(ends, num[0] - 1)

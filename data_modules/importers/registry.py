@@ -6,7 +6,10 @@ import difflib
 import importlib
 from pathlib import Path
 
+from lawm.data_modules import shard_format as fmt
 from lawm.data_modules.importers.importer import Importer, Recognition
+from lawm.data_modules.importers.recognition import recognise_hdf5
+from lawm.data_modules.safe_hdf5 import SafeHdf5
 from lawm.errors import LawmError
 
 # Name to module; a line adds a format. The module is loaded when it is needed.
@@ -59,11 +62,17 @@ def detect_format(source: Path) -> tuple[Importer, Recognition]:
         raise LawmError(
             f"{source} could be of {len(found)} formats: {reasons}. Choose one with --format."
         )
+    if recognise_hdf5(source, _is_shard).found:
+        raise LawmError(f"{source} is a shard of lawm's already. Train on it as it is.")
     reasons = "".join(f"\n  {name}: {tried[name].reason}" for name in tried)
     raise LawmError(
         f"{source} is of no format that lawm knows. What was looked for, and what was found:"
         f"{reasons}\nForce one with --format, or see docs/bring-your-data.md for writing your own."
     )
+
+
+def _is_shard(file: SafeHdf5) -> Recognition:
+    return Recognition(file.attribute("format") == fmt.FORMAT, "its attribute `format`")
 
 
 __all__ = ["FORMATS", "detect_format", "importer_named"]

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lawm.data_modules.importers.flags import as_flags
 from lawm.data_modules.importers.importer import (
     Importer,
     ObservationField,
@@ -104,12 +105,12 @@ class _Demos(Source):
         for demo in self._demos:
             group = f"data/{demo}"
             actions = self._file.dataset(f"{group}/actions")
-            done = self._has_next and bool(np.any(self._rows(f"{group}/dones", (0,))[-1:]))
+            done = self._has_next and self._is_done(f"{group}/dones")
             yield RawEpisode(
                 num_rows=len(actions) + self._has_next,
                 obs={key: self._observation(group, key) for key in keys},
                 action=actions.read(),
-                reward=self._rows(f"{group}/rewards", None),
+                reward=self._optional(f"{group}/rewards"),
                 terminated=done,
                 truncated=not done,
                 source_id=f"{self._file.path.stem}/{demo}",
@@ -122,10 +123,22 @@ class _Demos(Source):
         if not self._has_next:
             return rows
         following = self._file.dataset(f"{group}/next_obs/{key}")
+        if (following.shape, following.dtype) != (rows.shape, rows.dtype):
+            raise LawmError(
+                f"{following.where} has type {following.dtype} and shape {following.shape}; "
+                f"expected those of `/{group}/obs/{key}`, {rows.dtype} and {rows.shape}."
+            )
         return np.concatenate([rows, following.read(len(following) - 1)])
 
-    def _rows(self, name: str, absent: Any) -> Any:  # noqa: ANN401
-        return self._file.dataset(name).read() if self._file.is_dataset(name) else absent
+    def _optional(self, name: str) -> NDArray[Any] | None:
+        return self._file.dataset(name).read() if self._file.is_dataset(name) else None
+
+    def _is_done(self, name: str) -> bool:
+        """Whether the last transition ended the task."""
+        values = self._optional(name)
+        if values is None:
+            return False
+        return bool(as_flags(values, f"`/{name}` of {self._file.path}")[-1:].any())
 
     def _field(self, name: str, key: str, left_out: str = "") -> ObservationField:
         dataset = self._file.dataset(name)

@@ -136,7 +136,7 @@ def _write_episode(
             physics=raw.physics,
         )
     except LawmError as error:
-        raise LawmError(f"{error} It was read from {plan.source}.") from error
+        raise LawmError(f"{error} It is from {plan.source}.") from error
     counts.lengths.append(raw.num_rows - 1)
     counts.with_actions += steps.action is not None
     counts.with_rewards += steps.reward is not None

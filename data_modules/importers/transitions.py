@@ -28,6 +28,24 @@ class Transitions:
     odd_dummy: bool  # row 0, which is dropped as a dummy, held an action or a reward
 
 
+def check_rows(raw: RawEpisode, where: str) -> None:
+    """Refuse observations that are not R rows.
+
+    Args:
+        raw: As its importer gives it.
+        where: The source, for messages.
+
+    Raises:
+        LawmError: Names the episode and the key.
+    """
+    for key, values in raw.obs.items():
+        if values.ndim < 1 or len(values) != raw.num_rows:
+            raise LawmError(
+                f"`{key}` of {raw.source_id} in {where} has shape {values.shape}; expected "
+                f"{raw.num_rows} rows, as its other arrays have."
+            )
+
+
 def to_transitions(
     raw: RawEpisode,
     action_convention: Convention | None,
@@ -47,6 +65,7 @@ def to_transitions(
             convention of shared rows is not known.
     """
     name = f"{raw.source_id} in {where}"
+    check_rows(raw, where)
     action = None if raw.action is None else as_action_rows(raw.action, name)
     reward = None if raw.reward is None else _scalars(raw.reward, name)
     kept_action, spare_action = _between(action, raw.num_rows, action_convention, "actions", name)
@@ -81,7 +100,7 @@ def as_action_rows(action: NDArray[Any], name: str) -> NDArray[Any]:
             f"The actions of {name} have type {action.dtype}; expected floats, as lawm models "
             "continuous actions. Import the observations alone with --action-free."
         )
-    if action.ndim not in (1, 2):
+    if action.ndim not in (1, 2) or not all(action.shape[1:]):
         raise LawmError(
             f"The actions of {name} have shape {action.shape}; expected a vector a step. Import "
             "the observations alone with --action-free."
@@ -127,4 +146,4 @@ def _known(values: NDArray[Any] | None) -> NDArray[Any] | None:
     return None if values is None or np.isnan(values).all() else values
 
 
-__all__ = ["Transitions", "as_action_rows", "to_transitions"]
+__all__ = ["Transitions", "as_action_rows", "check_rows", "to_transitions"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from shard_factory import write_shard
 from source_writers import SOURCES, Recording, recordings, write_plain_numpy
 
 from lawm.data_modules.importers.import_options import ImportOptions
@@ -145,6 +146,11 @@ def test_what_is_of_no_format(tmp_path: Path) -> None:
     with pytest.raises(LawmError, match=r"of no format that lawm knows\. What was") as told:
         detect_format(path)
     assert all(f"\n  {name}: " in str(told.value) for name in FORMATS)
+
+
+def test_a_shard_needs_no_import(tmp_path: Path) -> None:
+    with pytest.raises(LawmError, match="is a shard of lawm's already"):
+        detect_format(write_shard(tmp_path / "x.h5", lengths=[3]))
 
 
 def test_what_could_be_of_two_formats(tmp_path: Path) -> None:

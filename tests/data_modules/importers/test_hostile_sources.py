@@ -10,9 +10,19 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from source_writers import recordings, write_minari, write_plain_numpy
+from source_writers import (
+    recordings,
+    write_d4rl,
+    write_laom,
+    write_minari,
+    write_plain_numpy,
+    write_robomimic,
+)
 
+from lawm.data_modules.importers.action_convention import SAMPLE_ROWS, find_convention
 from lawm.data_modules.importers.import_options import ImportOptions
+from lawm.data_modules.importers.importer import SourceOptions
+from lawm.data_modules.importers.registry import importer_named
 from lawm.data_modules.importers.run_import import run_import
 from lawm.errors import LawmError
 
@@ -194,7 +204,55 @@ def test_a_failed_import_spares_the_old_shard(tmp_path: Path) -> None:
         arrays = dict(archive)
     arrays["obs"][1, 2, 0] = np.nan
     np.savez(source, **arrays)
-    with pytest.raises(LawmError, match=r"Episode 1 \(a/1\) .* NaN.* read from .*a\.npz"):
+    with pytest.raises(LawmError, match=r"Episode 1 \(a/1\) .* NaN.* It is from .*a\.npz"):
         run_import(source, path, ImportOptions(overwrite=True))
     assert path.read_bytes() == before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.npz", "out.h5"]
+
+
+def test_keys_of_unequal_length(tmp_path: Path) -> None:
+    source = write_laom(tmp_path / "a.hdf5", recordings([4, 3]))
+    with h5py.File(source, "a") as file:
+        del file["1/states"]
+        file["1/states"] = np.zeros((9, 3), np.float32)
+    refuse(source, r"`states` of a/1 in .*a\.hdf5 has shape \(9, 3\); expected 3 rows")
+
+
+def test_next_observations_of_another_shape(tmp_path: Path) -> None:
+    source = write_robomimic(tmp_path / "a.hdf5", recordings([4, 3]))
+    with h5py.File(source, "a") as file:
+        name = "data/demo_1/next_obs/robot0_eef_pos"
+        rows = file[name][()].reshape(-1)
+        del file[name]
+        file[name] = rows
+    refuse(source, r"next_obs/robot0_eef_pos` of .*a\.hdf5 has type float32 and shape \(9,\)")
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (write_d4rl, "terminals"),
+        (write_d4rl, "timeouts"),
+        (write_robomimic, "data/demo_0/dones"),
+    ],
+)
+def test_flags_that_are_text(tmp_path: Path, write: Callable[..., Path], name: str) -> None:
+    source = write(tmp_path / "a.hdf5", recordings([4, 3]))
+    with h5py.File(source, "a") as file:
+        num = len(file[name])
+        del file[name]
+        file[name] = np.full(num, b"yes")
+    refuse(source, rf"`/{name}` of .*a\.hdf5 has type .* expected a flag a row")
+
+
+def test_an_episode_of_any_length_is_judged_by_its_beginning(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = 3 * SAMPLE_ROWS
+    source = tmp_path / "a.npz"
+    np.savez(source, obs=rng.normal(size=(1, rows, 2)), act=rng.normal(size=(1, rows, 1)))
+    importer = importer_named("numpy")
+    with importer.open(source, SourceOptions()) as opened:
+        finding = find_convention(opened, "led_into", "here")
+        assert finding.convention == "led_into"
+        with pytest.raises(LawmError, match="nor its numbers say"):
+            find_convention(opened, None, "here")

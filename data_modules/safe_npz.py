@@ -105,38 +105,39 @@ class NpzRows:
         try:
             self._stream: IO[bytes] = archive.open(member)
         except (*FAULTS, RuntimeError) as error:
-            raise LawmError(f"{path} cannot be read as a numpy archive: {error}.") from error
+            raise LawmError(
+                f"{path} cannot be read as a numpy archive: {self.where}: {error}."
+            ) from error
         try:
-            self.shape, self.dtype, self._by_columns = self._header(path, member.file_size)
+            self._read_header(path, member)
         except LawmError:
             self._stream.close()
             raise
         self._row = 0
 
-    def _header(self, path: Path, size: int) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
-        """Shape, type and whether columns come first; the stream then stands before the numbers."""
+    def _read_header(self, path: Path, member: zipfile.ZipInfo) -> None:
         try:
             version = npy.read_magic(self._stream)
             read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
             if version not in read:
                 raise ValueError(f"version {version} of the npy format is not known")
-            sides, by_columns, dtype = read[version](self._stream)
+            shape, self._by_columns, dtype = read[version](self._stream)
         except (*FAULTS, *HEADER_FAULTS) as error:
             raise LawmError(
                 f"{path} cannot be read as a numpy archive: {self.where} has no valid header: "
                 f"{error}."
             ) from error
-        shape = tuple(int(side) for side in sides)
+        self.shape: tuple[int, ...] = tuple(int(side) for side in shape)
+        self.dtype: np.dtype[Any] = dtype
         if dtype.hasobject:
             raise LawmError(f"{self.where} holds pickled Python objects, which are not read.")
-        declared = math.prod(shape) * dtype.itemsize
-        held = size - self._stream.tell()
-        if min(shape, default=0) < 0 or declared != held:
+        declared = math.prod(self.shape) * dtype.itemsize
+        held = member.file_size - self._stream.tell()
+        if min(self.shape, default=0) < 0 or declared != held:
             raise LawmError(
-                f"{self.where} declares {dtype} of shape {shape}, that is {declared} bytes, "
+                f"{self.where} declares {dtype} of shape {self.shape}, that is {declared} bytes, "
                 f"but holds {held}. {ADVICE}"
             )
-        return shape, dtype, by_columns
 
     def __enter__(self) -> NpzRows:
         return self

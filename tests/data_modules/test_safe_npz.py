@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -128,6 +131,17 @@ def test_other_compressions(tmp_path: Path, compression: int) -> None:
     path = archive(tmp_path / "a.npz", npy_bytes(np.zeros(4)), compression=compression)
     with SafeNpz(path) as file, pytest.raises(LawmError, match="in a way that numpy does not"):
         file.header("x")
+
+
+def test_a_refused_array_leaves_no_file_open(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.npz", BRACKETS)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with SafeNpz(path) as file, contextlib.suppress(LawmError):
+            file.header("x")
+        del file
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
 
 
 def test_what_is_no_archive(tmp_path: Path) -> None:

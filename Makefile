@@ -48,7 +48,7 @@ clean: ## remove the environment, caches and builds; keep runs
 # An environment that is there already is used as it is, with the torch that it has if that fits.
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@$(BIN)/python -m pip --version > /dev/null 2>&1 || { $(make_environment); }
-	$(BIN)/python -m pip install $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[collect,video,dev]'
+	$(BIN)/python -m pip install $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[collect,video,lerobot,dev]'
 	@touch $@
 
 # Each candidate is tried: a pyenv shim may exist for a version that is not active.

@@ -158,7 +158,9 @@ def plain_readers(episodes: Episodes, folder: Path) -> dict[str, Read]:
     }
     for key, values in arrays.items():
         np.save(folder / f"{key}.npy", values)
-    maps = {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in arrays}
+    maps = {
+        key: np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False) for key in arrays
+    }
     rows = {"obs": STEPS + 1, "action": STEPS, "reward": STEPS}
     extra = {"obs": 1, "action": 0, "reward": 0}
 

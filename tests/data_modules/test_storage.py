@@ -192,7 +192,7 @@ def test_the_choice_is_told(shards, tmp_path, caplog):
 def test_a_streamed_shard_that_vanished_is_named_without_a_traceback(
     shards, tmp_path, workers, monkeypatch
 ):
-    monkeypatch.setattr(row_sources, "MAX_OPEN", 1)
+    monkeypatch.setattr(open_files, "MAX_OPEN", 1)
     copies = [tmp_path / path.name for path in shards]
     for path, copy in zip(shards, copies, strict=True):
         copy.write_bytes(path.read_bytes())

@@ -181,8 +181,9 @@ class _Loop:
 
     def backward(self, d_features: Tensor, d_raw: Tensor) -> list[Tensor]:
         """The policy's gradients; ``d_raw`` gains what comes through the chosen actions."""
-        d_state = torch.zeros_like(self.state)
+        d_state = torch.empty_like(self.state)
         d_state[:, :, : self.size] = d_features
+        d_state[:, :, self.size :] = 0.0
         self.policy.prepare_backward(num_blocks(self.rows))
         self.call.policy = self.policy.structure
         self.call.d_state, self.call.d_raw = address(d_state), address(d_raw)

@@ -190,8 +190,9 @@ class _Loop:
         Returns:
             The gradient of the decoded actions before their tanh, ``(T, F, A)``.
         """
-        d_state, d_decoded = torch.zeros_like(self.state), torch.empty_like(self.decoded)
+        d_state, d_decoded = torch.empty_like(self.state), torch.empty_like(self.decoded)
         d_state[:, :, : self.size] = d_features
+        d_state[:, :, self.size :] = 0.0
         for layer in (self.posterior, self.transition, self.inverse, self.decoder, self.cell):
             layer.prepare_backward(num_blocks(self.rows))
         self.call.d_state, self.call.d_decoded = address(d_state), address(d_decoded)

@@ -137,7 +137,7 @@ static void backward_block(const Imagine *o, int64_t first, int64_t m, int64_t b
     linear_backward(&o->prior.linear, m, dy, d_next, columns, 1);
     /* recurrence */
     cell_backward(&o->cell, at, m, block, state, columns, d_next, columns, work, d_state, columns,
-                  work + half);
+                  t > 0, work + half); /* nothing asks for the gradient of the start */
     dy = layer_backward(&o->transition, at, m, block, work, work + half);
     linear_backward(&o->transition.linear, m, dy, d_state + o->deter, columns, 1);
     /* decoder */
@@ -149,7 +149,7 @@ static void backward_block(const Imagine *o, int64_t first, int64_t m, int64_t b
     linear_backward(&o->decoder_output, m, small, work, o->decoder.linear.outputs, 0);
     dy = layer_backward(&o->decoder, at, m, block, work, work + half);
     linear_backward(&o->decoder.linear, m, dy, d_state, columns, 1);
-    /* policy, and the prior that its choice is relative to; nothing asks for the start's gradient */
+    /* policy, and the prior that its choice is relative to */
     float *d_raw = o->d_raw + at * 2 * latent;
     for (int64_t i = 0; i < m; i++)
       choose_backward(o, o->raw + (at + i) * 2 * latent, o->u_prior + (at + i) * 2 * latent,

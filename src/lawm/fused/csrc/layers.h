@@ -86,10 +86,10 @@ static inline void cell_forward(const Cell *l, int64_t at, int64_t m, const floa
         out + i * ldo);
 }
 
-/* dx (m, inputs) is written, dh gains the gradient of h. */
+/* dx (m, inputs) is written, dh gains the gradient of h; `whole` also what comes through the gates. */
 static inline void cell_backward(const Cell *l, int64_t at, int64_t m, int64_t block,
                                  const float *h, int64_t ldh, const float *dout, int64_t ldo,
-                                 float *dx, float *dh, int64_t lddh, float *work) {
+                                 float *dx, float *dh, int64_t lddh, int whole, float *work) {
   const int64_t size = l->of_h.inputs, cols = 3 * size;
   const float *y = l->y + at * cols;
   float *dy = l->dy ? l->dy + at * cols : work;
@@ -97,7 +97,7 @@ static inline void cell_backward(const Cell *l, int64_t at, int64_t m, int64_t b
   for (int64_t i = 0; i < m; i++)
     gru_backward(y + i * cols, h + i * ldh, l->gamma, l->beta, size, l->stats + 2 * (at + i),
                  dout + i * ldo, dy + i * cols, dh + i * lddh, sums);
-  linear_backward(&l->of_h, m, dy, dh, lddh, 1);
+  if (whole) linear_backward(&l->of_h, m, dy, dh, lddh, 1);
   linear_backward(&l->of_x, m, dy, dx, l->of_x.inputs, 0);
 }
 

@@ -106,7 +106,7 @@ static void backward_block(const Observe *o, int64_t first, int64_t m, int64_t b
     float *d_state = o->d_state + at * columns, *d_params = o->d_z_params + at * 2 * o->stoch;
     if (t < o->steps) {
       cell_backward(&o->cell, at, m, block, o->state + at * columns, columns,
-                    d_state + o->rows * columns, columns, work, d_state, columns, work + half);
+                    d_state + o->rows * columns, columns, work, d_state, columns, 1, work + half);
       const float *dy = layer_backward(&o->transition, at, m, block, work, work + half);
       linear_backward(&o->transition.linear, m, dy, d_state + o->deter, columns, 1);
       if (num_free > 0)

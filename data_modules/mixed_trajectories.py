@@ -265,6 +265,16 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         path, episode = locate_episode(self._headers, self._split, first + number)
         return f"{path}, episode {episode}, step {step}"
 
+    @property
+    def num_training_episodes(self) -> int:
+        """Episodes of :meth:`episodes`."""
+        return len(self._training_episodes())
+
+    @property
+    def num_training_states(self) -> int:
+        """Observations of :meth:`episodes`, one more than transitions in each."""
+        return self.store.num_transitions(self._training_episodes()) + self.num_training_episodes
+
     def episodes(self, chunk: int = 64) -> Iterator[EpisodeBatch]:
         """The episodes that are trained on, ``chunk`` at a time, the labelled ones first."""
         assert chunk > 0, chunk

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -128,6 +129,29 @@ def test_the_processes_share_out_the_states_of_all_episodes(world, chunk, data, 
 def test_more_processes_than_episodes_are_refused(data):
     with pytest.raises(LawmError, match="more processes than there are training episodes"):
         posterior_states(make_model(data), share_of(data.episodes(), 6, 7))
+
+
+@pytest.mark.parametrize(("max_states", "every"), [(10_000, 1), (40, None), (1, None)])
+def test_of_data_beyond_the_limit_every_nth_episode_is_taken(max_states, every, data, noiseless):
+    model = make_model(data)
+    lengths = [int(n) for chunk in data.episodes() for n in chunk.length]
+    starts = StartStateDataModule(model, data, batch_size=4, max_states=max_states)
+    starts.setup()
+    every = every or min(math.ceil((sum(lengths) + len(lengths)) / max_states), len(lengths))
+    taken = [(number, lengths[number]) for number in range(0, len(lengths), every)]
+    assert sorted(starts.describe(starts.states)) == sorted(
+        data.describe_start(number, step) for number, length in taken for step in range(length + 1)
+    )
+    whole = posterior_states(model, data.episodes()).features
+    distance = torch.cdist(
+        starts.states.features, whole, compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    assert distance.min(dim=1).values.max() < 1e-4
+
+
+def test_a_limit_below_one_state_is_refused(data):
+    with pytest.raises(LawmError, match=r"start_states.max_states is 0; expected"):
+        StartStateDataModule(make_model(data), data, max_states=0)
 
 
 def numbered(num=50):

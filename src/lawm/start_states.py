@@ -7,6 +7,7 @@ states of its share of the episodes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -128,7 +129,12 @@ class StartStateDataModule(pl.LightningDataModule):
         world_model: Trained in stage 1.
         data: The trajectories.
         batch_size: Starts per update and process.
+        max_states: About how many states each process keeps at most, 864 bytes each with the
+            default sizes. Of a larger share of the data every second, third, … episode is taken.
         seed: Of the order of the batches.
+
+    Raises:
+        LawmError: ``max_states`` is below 1.
     """
 
     def __init__(
@@ -136,9 +142,16 @@ class StartStateDataModule(pl.LightningDataModule):
         world_model: WorldModel,
         data: MixedTrajectoryDataModule,
         batch_size: int = 256,
+        max_states: int = 2_000_000,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if max_states < 1:
+            raise LawmError(
+                f"start_states.max_states is {max_states}; expected the number of states to keep, "
+                "at least 1."
+            )
+        self.max_states = max_states
         self.world_model = world_model
         self.data = data
         self.batch_size = batch_size
@@ -154,18 +167,18 @@ class StartStateDataModule(pl.LightningDataModule):
         del stage
         if self.states is not None:
             return
-        rank, world = self._rank_and_world()
-        share = share_of(self.data.episodes(), rank, world)
+        first, stride = self._first_and_stride()
+        share = share_of(self.data.episodes(), first, stride)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed + rank)
+            torch.manual_seed(self.seed + first)
             self.states = posterior_states(self.world_model.eval(), share)
 
     def describe(self, batch: ModelState) -> list[str]:
         """Where each start state of a batch comes from: shard, episode and step."""
         assert self.states is not None, "setup() first"
-        rank, world = self._rank_and_world()
-        share = share_of(self.data.episodes(), rank, world)
-        places = [(rank + world * i, step) for i, step in _steps_in_order(share)]
+        first, stride = self._first_and_stride()
+        share = share_of(self.data.episodes(), first, stride)
+        places = [(first + stride * i, step) for i, step in _steps_in_order(share)]
         found = []
         for h, z in zip(batch.h.cpu(), batch.z.cpu(), strict=True):
             alike = (self.states.h == h).all(1) & (self.states.z == z).all(1)
@@ -183,6 +196,12 @@ class StartStateDataModule(pl.LightningDataModule):
         rank, world = self._rank_and_world()
         steps = 1_000_000  # an epoch is only Lightning's bookkeeping here
         return StartStateLoader(self.states, self.batch_size, self.seed, rank, world, steps)
+
+    def _first_and_stride(self) -> tuple[int, int]:
+        """Which episodes' states this process keeps: first, first + stride, …"""
+        rank, world = self._rank_and_world()
+        every = math.ceil(self.data.num_training_states / (world * self.max_states))
+        return rank, world * min(every, max(1, self.data.num_training_episodes // world))
 
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

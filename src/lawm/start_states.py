@@ -198,7 +198,7 @@ class StartStateDataModule(pl.LightningDataModule):
         return StartStateLoader(self.states, self.batch_size, self.seed, rank, world, steps)
 
     def _first_and_stride(self) -> tuple[int, int]:
-        """Which episodes' states this process keeps: first, first + stride, …"""
+        """Of the episodes whose states this process keeps: the first, and the step to the next."""
         rank, world = self._rank_and_world()
         every = math.ceil(self.data.num_training_states / (world * self.max_states))
         return rank, world * min(every, max(1, self.data.num_training_episodes // world))

@@ -20,16 +20,21 @@ from lawm.world_model_module import WorldModelModule
 
 
 @pytest.mark.parametrize(
-    ("stage", "module", "step"),
-    [("world_model", WorldModelModule, 13), ("policy", LatentPolicyModule, 7)],
+    ("stage", "module", "step", "workers"),
+    [
+        ("world_model", WorldModelModule, 13, 0),
+        ("world_model", WorldModelModule, 13, 2),
+        ("policy", LatentPolicyModule, 7, 0),
+    ],
 )
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(
-    stage, module, step, finished_run, tiny_data, tmp_path, stop_at, capsys, monkeypatch
+    stage, module, step, workers, finished_run, tiny_data, tmp_path, stop_at, capsys, monkeypatch
 ):
+    """Whatever makes its batches; the run that it is compared with had no workers."""
     run = tmp_path / "stopped"
     with monkeypatch.context():
         stop_at(module, step, signal.SIGINT)
-        assert tiny_fit(tiny_data, run) == 130
+        assert tiny_fit(tiny_data, run, "--data.workers", str(workers)) == 130
     assert f"lawm fit --resume {run}" in capsys.readouterr().err
     last = read_checkpoint(RunFolder(run).stage(stage).last_checkpoint)
     assert last["global_step"] == step + 1  # the step that was running is finished

@@ -72,7 +72,8 @@ class Video:
             frames, found = self._decode(path, place.length, at.start, fps, shape)
         except LawmError:
             raise
-        except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
+        except (av.FFmpegError, OSError, ValueError, MemoryError, AttributeError) as error:
+            # a stream of an unknown codec lacks the attributes of a video's
             raise LawmError(
                 f"The frames of {where} cannot be decoded: {error}. {ADVICE}"
             ) from error

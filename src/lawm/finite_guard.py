@@ -43,7 +43,7 @@ class FiniteGuard:
         """Look at an update that is about to be made; on a CPU, where looking is free, say so.
 
         Args:
-            optimizer: Fused Adam or AdamW.
+            optimizer: Fused Adam or AdamW; another one is not held back on a GPU.
             step: Updates done.
             loss: ().
             gradient_norm: (), over all parameters, before clipping.
@@ -59,7 +59,8 @@ class FiniteGuard:
         else:
             self._first = torch.where(self._found > 0, self._first, now)
             self._found = torch.maximum(self._found, bad.float())
-        optimizer.found_inf = self._found  # type: ignore[attr-defined]  # what GradScaler sets
+        if optimizer.defaults.get("fused"):  # the others refuse the flag
+            optimizer.found_inf = self._found  # type: ignore[attr-defined]  # what GradScaler sets
         if loss.device.type == "cpu":
             self.raise_if_found()
 

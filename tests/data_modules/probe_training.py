@@ -52,15 +52,18 @@ def make_trainer(max_steps, **changes):
 
 
 def make_data(path, **changes):
-    settings = {"labels": "3", "held_out": "2", "window": 3, "batch_size": 5}
-    return MixedTrajectoryDataModule([str(path)], labelled_ratio=0.3, **(settings | changes))
+    settings = {
+        **{"labels": "3", "held_out": "2", "window": 3, "batch_size": 5, "labelled_ratio": 0.3},
+        **changes,
+    }
+    return MixedTrajectoryDataModule([str(path)], **settings)
 
 
 def main(shard: str, folder: str) -> None:
     """Six steps on two processes; each writes what it saw and learnt."""
     probe = Probe()
     trainer = make_trainer(6, devices=2, strategy="ddp")
-    trainer.fit(probe, make_data(shard))
+    trainer.fit(probe, make_data(shard, labelled_ratio=0.4))
     result = {"seen": probe.seen, "weight": probe.net.weight.tolist()}
     Path(folder, f"rank{trainer.global_rank}.json").write_text(json.dumps(result))
     torch.distributed.destroy_process_group()

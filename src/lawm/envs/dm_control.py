@@ -57,7 +57,8 @@ def _suite() -> ModuleType:
 
     :mod:`lawm.envs.rendering` puts the renderer in later, when a picture is asked for.
     """
-    os.environ.setdefault("MUJOCO_GL", "disable")
+    if not os.environ.get("MUJOCO_GL"):  # empty counts as unset
+        os.environ["MUJOCO_GL"] = "disable"
     from dm_control import suite
 
     # MuJoCo's compiler tells of a deprecated attribute in dm_control's own XML at every load.

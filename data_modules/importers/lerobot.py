@@ -143,7 +143,8 @@ class _DataSet(Source):
         shape = self._picture_shape(key)
         if self._kinds[key] == "video":
             return self._videos[key].frames(place, self._fps, shape)
-        return self._table.pictures(rows[key], shape, f"`{key}` of episode {place.number}")
+        where = f"`{key}` of episode {place.number} in {self._root}"
+        return self._table.pictures(rows[key], shape, where)
 
     def _numbers(self, name: str, rows: Mapping[str, Any], place: EpisodePlace) -> NDArray[Any]:
         where = f"`{name}` of episode {place.number} in {self._root}"

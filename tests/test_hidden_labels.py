@@ -122,9 +122,7 @@ def test_every_preset_is_known_here():
 @pytest.mark.parametrize(
     ("preset", "storage"),
     [
-        pytest.param(
-            preset, storage, marks=[pytest.mark.slow] * (number > 0 and storage != "memory")
-        )
+        pytest.param(preset, storage, marks=[pytest.mark.slow] * (number > 0))
         for number, preset in enumerate(PRESETS)
         for storage in STORAGES
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ GOOD = PanelFigures(
 )
 
 
+@cache
 def trained(transition_input, disturbance=0.0, beta=1.0, latent_action=4, **coefficients):
     """A model, and held-out trajectories of its system."""
     torch.manual_seed(0)

@@ -130,7 +130,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "paths": (with_column(DATA, "observation.images.wrist", NO_PICTURES), "a path or nothing; ex"),
     "no png": (
         with_column(DATA, "observation.images.wrist", pa.array([{"bytes": b"x"}] * 21)),
-        "`observation.images.wrist` of episode 0, frame 0, cannot be decoded",
+        "`observation.images.wrist` of episode 0 in .*set, frame 0, cannot be decoded",
     ),
     "order": (with_column(DATA, "episode_index", pa.array([0] * 21)), "not those of episode 1"),
     "length": (with_column(EPISODES, "length", pa.array([12, 8])), "Episode 1 .* has length 8 and"),

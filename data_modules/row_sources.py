@@ -7,6 +7,7 @@ batches; what is hidden is never asked of it.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lawm.data_modules.open_files import OpenFiles
-from lawm.data_modules.safe_hdf5 import SafeDataset, SafeHdf5
+from lawm.data_modules.safe_dataset import SafeDataset
+from lawm.data_modules.safe_hdf5 import SafeHdf5
 from lawm.errors import LawmError
 
 
@@ -74,7 +76,7 @@ class FilePlace:
     start: int
 
 
-class _Episodes:
+class _Episodes(ABC):
     """Which shard an episode is in, and at which row it begins there."""
 
     def __init__(
@@ -112,8 +114,9 @@ class _Episodes:
             row, episode = until, episode + 1
         return out
 
+    @abstractmethod
     def _read(self, name: str, shard: int, row: int, out: NDArray[Any]) -> None:
-        raise NotImplementedError
+        """Fill ``out`` with the rows of a shard from ``row`` on."""
 
 
 class MappedRows(_Episodes):

@@ -11,13 +11,13 @@ import zipfile
 import zlib
 from pathlib import Path
 from tokenize import TokenError
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from lawm.data_modules.closing import Closing
 from lawm.errors import LawmError
 
 MAX_READ_BYTES = 4 << 30  # at once
@@ -30,7 +30,7 @@ HEADER_FAULTS = (RuntimeError, SyntaxError, TypeError, RecursionError, MemoryErr
 ADVICE = "Copy the file again from its source."
 
 
-class SafeNpz:
+class SafeNpz(Closing):
     """An open numpy archive; a context manager.
 
     Args:
@@ -57,15 +57,8 @@ class SafeNpz:
             raise LawmError(f"{path} has {len(members)} members; expected {MAX_MEMBERS} at most.")
         self._members = {m.filename.removesuffix(".npy"): m for m in members}
 
-    def __enter__(self) -> SafeNpz:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """See :class:`Closing`."""
         self._zip.close()
 
     @property
@@ -94,7 +87,7 @@ class SafeNpz:
         return NpzRows(self.path, self._zip, self._members[name], name)
 
 
-class NpzRows:
+class NpzRows(Closing):
     """One array of an archive, read row by row from the first to the last."""
 
     def __init__(
@@ -139,15 +132,8 @@ class NpzRows:
                 f"but holds {held}. {ADVICE}"
             )
 
-    def __enter__(self) -> NpzRows:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """See :class:`Closing`."""
         self._stream.close()
 
     def __len__(self) -> int:

@@ -10,14 +10,16 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import EllipsisType, TracebackType
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from lawm.data_modules import shard_format as fmt
-from lawm.data_modules.safe_hdf5 import SafeDataset, SafeHdf5
+from lawm.data_modules.closing import Closing
+from lawm.data_modules.safe_dataset import SafeDataset
+from lawm.data_modules.safe_hdf5 import SafeHdf5
 from lawm.errors import LawmError
 
 REMAKE = "Write it anew with `lawm data collect` or `lawm data import`."
@@ -77,7 +79,7 @@ class ShardArray:
             yield start, self.read(start, min(start + per_block, self.shape[0]))
 
 
-class ShardFile:
+class ShardFile(Closing):
     """An open shard; a context manager.
 
     Args:
@@ -97,17 +99,6 @@ class ShardFile:
             raise LawmError(f"{path} is a folder; expected the HDF5 file of a shard.")
         self._file = SafeHdf5(path, REMAKE)
         self._names = self._file.names()
-
-    def __enter__(self) -> ShardFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from lawm.data_modules import shard_format as fmt
+from lawm.data_modules.closing import Closing
 from lawm.data_modules.shard_checks import check_content, check_episodes, refuse_damage
 from lawm.data_modules.shard_file import REMAKE, ShardArray, ShardFile
 from lawm.data_modules.shard_format import EpisodeIndex, Shard, ShardMeta, combined_checksum
@@ -18,7 +18,7 @@ from lawm.errors import LawmError
 
 
 @dataclass(frozen=True, eq=False)
-class OpenShard:
+class OpenShard(Closing):
     """A shard whose arrays along time stay in the file; a context manager that closes it."""
 
     path: Path
@@ -37,15 +37,8 @@ class OpenShard:
             if name.startswith(start)
         }
 
-    def __enter__(self) -> OpenShard:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """See :class:`Closing`."""
         self.file.close()
 
     def check(self, *, hashes: bool) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from lawm import doctor
 from lawm.cli import main
-from lawm.doctor import Check, diagnose, probe
+from lawm.doctor import Check, diagnose
+from lawm.doctor_probes import probe
 
 ROOT = Path(__file__).parents[1]
 GOOD = {

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lawm.data_modules.safe_hdf5 import MAX_READ_BYTES, SafeDataset
+from lawm.data_modules.safe_dataset import MAX_READ_BYTES, SafeDataset
 from lawm.errors import LawmError
 
 MAGIC = b"\xff\xd8\xff"

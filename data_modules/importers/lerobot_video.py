@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lawm.data_modules.closing import Closing
 from lawm.data_modules.importers.lerobot_tables import EpisodePlace
 from lawm.errors import LawmError
 
@@ -18,7 +18,7 @@ TOLERANCE = 0.25  # of the time between two frames
 ADVICE = "Download the data set again."
 
 
-class Video:
+class Video(Closing):
     """The frames of one feature; a context manager that keeps one file open.
 
     Args:
@@ -33,15 +33,8 @@ class Video:
         if ".." in Path(key).parts or Path(key).is_absolute():
             raise LawmError(f"Feature `{key}` of {root} is called like another folder's path.")
 
-    def __enter__(self) -> Video:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """See :class:`Closing`."""
         if self._container is not None:
             self._container.close()
 

@@ -33,7 +33,8 @@ from lawm.data_modules.importers.importer import (
     SourceOptions,
 )
 from lawm.data_modules.importers.recognition import has_keys, recognise_hdf5
-from lawm.data_modules.safe_hdf5 import SafeDataset, SafeHdf5
+from lawm.data_modules.safe_dataset import SafeDataset
+from lawm.data_modules.safe_hdf5 import SafeHdf5
 from lawm.errors import LawmError
 
 INDEX = ("ep_len", "ep_offset")

@@ -37,7 +37,8 @@ from lawm.data_modules.importers.importer import (
     SourceFacts,
     SourceOptions,
 )
-from lawm.data_modules.safe_hdf5 import SafeDataset, SafeHdf5
+from lawm.data_modules.safe_dataset import SafeDataset
+from lawm.data_modules.safe_hdf5 import SafeHdf5
 from lawm.errors import LawmError
 
 FIRST, LAST = 0, 2

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +20,9 @@ from typing import Any, Literal
 
 from packaging.requirements import Requirement
 
+from lawm.doctor_probes import PROBES, probe
 from lawm.envs.rendering import BACKENDS, reason_not_to_use
 
-PROBE_SECONDS = 120  # a first import of torch from a network disk takes most of a minute
 NEEDED_MEMORY = 1.5  # GiB; the runs of conf/cheetah.yaml peak at 1.1
 NEEDED_DISK, COMFORTABLE_DISK = 0.1, 1.0  # GiB; such a run takes 0.02
 GIB = 2**30
@@ -42,47 +40,6 @@ class Check:
     level: Level  # error: `lawm fit` cannot run; warning: something else cannot, or is slower
     found: str
     fix: str = ""  # what to do, where the level is not ok
-
-
-PROBES = {
-    "device": """
-import json, torch
-weight = torch.randn(64, 64, requires_grad=True)
-(weight @ weight).sum().backward()
-found = []
-for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-    free, total = torch.cuda.mem_get_info(number)
-    one = torch.ones(64, 64, device=f"cuda:{number}")
-    assert float((one @ one).sum()) == 64 ** 3
-    found.append(f"{torch.cuda.get_device_name(number)} ({free / 2**30:.1f} of {total / 2**30:.1f} "
-                 f"GiB free, bfloat16 {'yes' if torch.cuda.is_bf16_supported() else 'no'})")
-mps = torch.backends.mps.is_available()
-print(json.dumps({"gpus": found, "mps": mps, "cuda_build": torch.version.cuda}))
-""",
-    "kernels": """
-import json, warnings
-warnings.simplefilter("error")
-from lawm.fused.build import find_kernels
-print(json.dumps({"built": find_kernels() is not None}))
-""",
-    "simulator": """
-import json
-from lawm.envs import make_env
-env = make_env("dm_control/cheetah-run", 2)
-env.reset(0)
-env.step(env.action_low)
-print(json.dumps({}))
-""",
-    "configuration": """
-import json, sys
-from lawm.cli.fit_parser import parse_fit
-from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
-config = parse_fit(["--config", sys.argv[1]]).config
-data = MixedTrajectoryDataModule(**config.data, seed=config.seed)
-data.setup("fit")
-print(json.dumps({"labelled": len(data.store.labelled), "free": len(data.store.free)}))
-""",
-}
 
 
 def diagnose(config: Path, run_dir: Path) -> list[Check]:
@@ -111,41 +68,6 @@ def diagnose(config: Path, run_dir: Path) -> list[Check]:
             _disk(run_dir),
             _threads(),
         ]
-
-
-def probe(
-    code: str, *arguments: str, timeout: float = PROBE_SECONDS
-) -> tuple[dict[str, Any] | None, str]:
-    """Run Python code in a process of its own.
-
-    Args:
-        code: Prints a JSON object in its last line.
-        arguments: Its command line.
-        timeout: Seconds after which it is killed.
-
-    Returns:
-        The object, or None and the reason why there is none.
-    """
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-    except subprocess.TimeoutExpired:
-        return None, f"no answer within {timeout:g} s"
-    except OSError as error:
-        return None, f"no process can be started: {error.strerror}"
-    if done.returncode < 0:
-        return None, f"killed by signal {-done.returncode}"
-    lines = done.stdout.strip().splitlines()
-    if done.returncode == 0 and lines:
-        values: dict[str, Any] = json.loads(lines[-1])
-        return values, ""
-    last = done.stderr.strip().rsplit("\n", 1)[-1]
-    return None, last or f"exit code {done.returncode}"
 
 
 def _python() -> Check:
@@ -319,4 +241,4 @@ def _read(path: str) -> str:
         return ""
 
 
-__all__ = ["PROBES", "Check", "diagnose", "probe"]
+__all__ = ["Check", "diagnose"]

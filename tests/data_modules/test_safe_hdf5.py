@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lawm.data_modules import safe_hdf5
+from lawm.data_modules import safe_dataset
 from lawm.data_modules.safe_hdf5 import SafeHdf5, is_hdf5, natural_order
 from lawm.errors import LawmError
 
@@ -94,7 +94,7 @@ def test_objects_are_refused(path: Path) -> None:
 
 
 def test_more_than_may_be_read_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safe_hdf5, "MAX_READ_BYTES", 64)
+    monkeypatch.setattr(safe_dataset, "MAX_READ_BYTES", 64)
     with SafeHdf5(path) as file:
         rows = file.dataset("x")
         assert rows.read(0, 2).shape == (2, 3)
@@ -105,7 +105,7 @@ def test_more_than_may_be_read_at_once(path: Path, monkeypatch: pytest.MonkeyPat
 def test_chunks_too_large_to_unpack(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with h5py.File(path, "a") as file:
         file.create_dataset("big", data=np.zeros(1000), chunks=(1000,), compression="gzip")
-    monkeypatch.setattr(safe_hdf5, "MAX_CHUNK_BYTES", 64)
+    monkeypatch.setattr(safe_dataset, "MAX_CHUNK_BYTES", 64)
     with (
         SafeHdf5(path) as file,
         pytest.raises(LawmError, match=r"`/big` of .* stored in chunks"),

@@ -14,7 +14,7 @@ from lawm.callbacks.latent_action_panel import LatentActionPanelCallback
 from lawm.callbacks.progress import logged
 from lawm.callbacks.throughput import num_transitions
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
-from lawm.envs import make_env
+from lawm.environment_check import check_environment
 from lawm.envs.simulator_process import SimulatorFault
 from lawm.errors import LawmError
 from lawm.evaluation import evaluate
@@ -189,6 +189,7 @@ class TwoStageTrainer:
             final_episodes=settings.final_episodes,
             seed=settings.seed,
             timeout=settings.timeout,
+            renderer=self._spec.renderer,
             data_return_mean=self._spec.return_mean,
             data_return_best=self._spec.return_best,
             csv_path=self._folder.evaluation_file,
@@ -222,6 +223,7 @@ class TwoStageTrainer:
                 episodes=settings.final_episodes,
                 seed=settings.seed,
                 timeout=settings.timeout,
+                renderer=self._spec.renderer,
             )
         except SimulatorFault as fault:
             return failed_evaluation(str(fault))
@@ -255,7 +257,7 @@ class TwoStageTrainer:
                 "sets none."
             )
             return None
-        make_env(env_id, self._spec.action_repeat)
+        check_environment(self._spec, env_id)
         return env_id
 
 

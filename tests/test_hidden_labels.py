@@ -21,7 +21,10 @@ from lawm.fit_config import STAGES
 
 PRESETS = {  # the configurations of conf/ under which labels are hidden, and their budget
     "cheetah": (["cheetah"], "10%"),
-    "walker": (["walker"], "12 episodes"),
+    **{
+        task: ([task], "10%")
+        for task in ("walker", "walker_rollouts", "finger", "finger_rollouts", "cartpole")
+    },
     **{
         baseline: (["cheetah", baseline], "10%")
         for baseline in ("labelled_only", "pseudo_label", "masked_action", "bc", "bc_pseudo_label")

@@ -17,14 +17,14 @@ CHECKPOINT_FORMAT = 1  # raised when older checkpoints can no longer be continue
 
 # Where the files lie and how they are read does not matter; what is in them is told by the data
 # fingerprint.
-_ACCESS_KEYS = ("shards", "action_free_shards", "storage", "workers", "cache_dir", "verify")
+ACCESS_KEYS = ("shards", "action_free_shards", "storage", "workers", "cache_dir", "verify")
 # A stopped stage may be continued to another length; a finished one is what it is.
 _LENGTH_KEYS = ("max_steps",)
 
 
 def world_model_inputs(config: FitConfig, data_fingerprint: str) -> dict[str, Any]:
     """Inputs of stage 1."""
-    data = {key: value for key, value in config.data.items() if key not in _ACCESS_KEYS}
+    data = {key: value for key, value in config.data.items() if key not in ACCESS_KEYS}
     return _plain(
         {
             "format": CHECKPOINT_FORMAT,
@@ -105,6 +105,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 __all__ = [
+    "ACCESS_KEYS",
     "CHECKPOINT_FORMAT",
     "differences",
     "fingerprint",

@@ -17,7 +17,7 @@ CHECKPOINT_FORMAT = 1  # raised when older checkpoints can no longer be continue
 
 # Where the files lie and how they are read does not matter; what is in them is told by the data
 # fingerprint.
-_ACCESS_KEYS = ("shards", "action_free_shards", "storage", "workers", "cache_dir", "verify")
+ACCESS_KEYS = ("shards", "action_free_shards", "storage", "workers", "cache_dir", "verify")
 # A stopped stage may be continued to another length; a finished one is what it is.
 _LENGTH_KEYS = ("max_steps",)
 
@@ -92,7 +92,7 @@ def _on_data(
     data_fingerprint: str,
     labeller_fingerprint: str | None,
 ) -> dict[str, Any]:
-    data = {key: value for key, value in config.data.items() if key not in _ACCESS_KEYS}
+    data = {key: value for key, value in config.data.items() if key not in ACCESS_KEYS}
     inputs = {
         "format": CHECKPOINT_FORMAT,
         "seed": config.seed,
@@ -133,6 +133,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 __all__ = [
+    "ACCESS_KEYS",
     "CHECKPOINT_FORMAT",
     "cloning_inputs",
     "differences",

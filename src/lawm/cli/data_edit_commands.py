@@ -45,7 +45,8 @@ def _add_split(commands: Subparsers) -> None:
         allow_abbrev=False,
         help="write the episodes of a shard into two, to train on and to measure on",
         description="Write two shards, so that what is measured on is not in the file that is "
-        "trained on, or so that episodes of one origin are in a file of their own. To set episodes aside without a copy, `lawm data label` has --held-out.",
+        "trained on, or so that episodes of one origin are in a file of their own. "
+        "To set episodes aside without a copy, `lawm data label` has --held-out.",
     )
     add = parser.add_argument
     add("source", type=Path, metavar="SRC.h5", help="the shard")

@@ -154,7 +154,8 @@ def _remarks(
     without = [title(stratum, by_task) for stratum in by_task if stratum not in scales]
     if without:
         found.append(
-            f"No oracle to compare with, so not in the figures over all tasks: {', '.join(without)}."
+            "No oracle to compare with, so not in the figures over all tasks: "
+            f"{', '.join(without)}."
         )
     partial = [cell for cell in overall if cell.tasks < len(scales)]
     if partial:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
-from tiny_runs import CONF, tiny_fit
+from tiny_runs import CONF, fit_arguments, tiny_fit
 
 import lawm
 from lawm.action_prediction_module import ActionPredictionModule
@@ -99,3 +101,17 @@ def test_what_cloning_has_no_use_for_is_refused(arguments, message, tiny_data, t
     assert tiny_fit(tiny_data, tmp_path / "run", *preset("bc"), *arguments) != 0
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bc_pseudo_label", "pseudo_label"])
+def test_a_baseline_on_two_processes(name, tiny_data, tmp_path):
+    """Each process labels its own windows, with the same network."""
+    run = tmp_path / "run"
+    arguments = fit_arguments(tiny_data, run, *preset(name))
+    processes = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--threads", "1")
+    command = [sys.executable, "-m", "lawm", *arguments, *processes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((run / "report.json").read_text())
+    assert list(report["stages"]) == STAGES[name]

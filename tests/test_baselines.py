@@ -110,7 +110,8 @@ def test_a_baseline_on_two_processes(name, tiny_data, tmp_path):
     run = tmp_path / "run"
     arguments = fit_arguments(tiny_data, run, *preset(name))
     processes = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--threads", "1")
-    command = [sys.executable, "-m", "lawm", *arguments, *processes]
+    elsewhere = ("--evaluation.env_id", "none")  # the other process does not know the tiny task
+    command = [sys.executable, "-m", "lawm", *arguments, *processes, *elsewhere]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads((run / "report.json").read_text())

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.axes
 import matplotlib.figure
+from matplotlib.artist import Artist
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from lawm.atomic_write import atomic_file
@@ -25,9 +26,8 @@ COLOURS = {  # told apart with any colour vision (Okabe and Ito, "Color Universa
     "bc_pseudo_label": "#56B4E9",
 }
 MARKERS = dict(zip(METHODS, "osD^vPX", strict=True))
-SPREAD = 0.03  # methods stand beside each other: share of a decade between two
+SPREAD = 0.02  # methods stand beside each other: share of a decade between two
 DPI = 150
-SMALL_COLUMNS = 2
 
 
 def draw(result: LabelEfficiency) -> matplotlib.figure.Figure:
@@ -40,13 +40,13 @@ def draw(result: LabelEfficiency) -> matplotlib.figure.Figure:
     """
     panels = [(title(stratum, result.tasks), cells) for stratum, cells in result.tasks.items()]
     has_overall = bool(result.overall)
-    columns = min(SMALL_COLUMNS, len(panels))
+    columns = min(3 if len(panels) > 4 else 2, len(panels))
     rows = math.ceil(len(panels) / columns)
     large = 5.2 if has_overall else 0.0
     figure = matplotlib.figure.Figure(
-        figsize=(large + 3.2 * columns, max(2.6 * rows, 4.2) + 0.5), dpi=DPI, layout="constrained"
+        figsize=(large + 2.8 * columns, max(2.6 * rows, 4.2) + 0.5), dpi=DPI, layout="constrained"
     )
-    sides = figure.add_gridspec(1, 2, width_ratios=[large or 1e-3, 3.2 * columns])
+    sides = figure.add_gridspec(1, 2, width_ratios=[large or 1e-3, 2.8 * columns])
     axes: list[matplotlib.axes.Axes] = []
     if has_overall:
         axis = figure.add_subplot(sides[0])
@@ -81,17 +81,15 @@ def save(result: LabelEfficiency, stem: Path) -> list[Path]:
     for ending in ("png", "svg"):
         file = stem.with_suffix(f".{ending}")
         # Without date and random ids the same rows give the same file
-        with (
-            mpl.rc_context({"svg.hashsalt": "lawm", "svg.fonttype": "none"}),
-            atomic_file(file) as out,
-        ):
-            figure.savefig(out, format=ending, metadata={"Date": None} if ending == "svg" else None)
+        metadata = {"Date": None} if ending == "svg" else None
+        with mpl.rc_context({"svg.hashsalt": "lawm"}), atomic_file(file) as out:
+            figure.savefig(out, format=ending, metadata=metadata)
         files.append(file)
     return files
 
 
 def _panel(axis: matplotlib.axes.Axes, cells: Sequence[Cell], y_label: str) -> None:
-    methods = [method for method in dict.fromkeys(cell.method for cell in cells)]
+    methods = dict.fromkeys(cell.method for cell in cells)
     budgeted = [method for method in methods if method != ORACLE]
     ticks: dict[float, list[float]] = {}
     for number, method in enumerate(budgeted):
@@ -134,13 +132,10 @@ def _line(axis: matplotlib.axes.Axes, method: str, points: Sequence[Cell], shift
 
 
 def _oracle_line(axis: matplotlib.axes.Axes, cell: Cell) -> None:
-    axis.axhline(
-        cell.final.value, color=COLOURS[ORACLE], linestyle="--", linewidth=1.2, label=ORACLE
-    )
-    if cell.final.low is not None and cell.final.high is not None:
-        axis.axhspan(
-            cell.final.low, cell.final.high, color=COLOURS[ORACLE], alpha=0.07, linewidth=0
-        )
+    final, colour = cell.final, COLOURS[ORACLE]
+    axis.axhline(final.value, color=colour, linestyle="--", linewidth=1.2, label=ORACLE)
+    if final.low is not None and final.high is not None:
+        axis.axhspan(final.low, final.high, color=colour, alpha=0.07, linewidth=0)
 
 
 def _budget_ticks(axis: matplotlib.axes.Axes, budgets: dict[float, float]) -> None:
@@ -157,14 +152,14 @@ def _budget_ticks(axis: matplotlib.axes.Axes, budgets: dict[float, float]) -> No
 
 def _legend(figure: matplotlib.figure.Figure, axes: Iterable[matplotlib.axes.Axes]) -> None:
     """One for all panels."""
-    entries = {}
+    entries: dict[str, Artist] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     names = [*(name for name in METHODS if name in entries), *(entries.keys() - set(METHODS))]
     figure.legend(
-        [entries[name] for name in names],
-        [name.replace("_", " ") for name in names],
+        handles=[entries[name] for name in names],
+        labels=[name.replace("_", " ") for name in names],
         loc="outside lower center",
         ncols=len(names),
         frameon=False,

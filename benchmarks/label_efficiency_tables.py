@@ -12,20 +12,22 @@ from lawm.benchmarks.label_efficiency import Cell, LabelEfficiency, title
 
 CAPTION = (
     "Interquartile mean over runs with its 95 % stratified-bootstrap interval. final: after the "
-    "last update; best: the best evaluation along the run."
+    "last update; best: the best evaluation along the run; R²: of held-out actions."
 )
-_HEADS = ("method", "labelled", "transitions", "runs", "final", "best", "action R²")
+_HEADS = ("method", "labels", "transitions", "runs", "final", "best", "R²")
+_NARROW = ("method", "labels", "runs", "final", "best", "R²")  # 80 columns
 
 
 def terminal_tables(result: LabelEfficiency) -> list[Table]:
     """One over all tasks, if any has an oracle, and one a task."""
     found = []
     for name, cells, digits in _parts(result):
-        table = Table(title=name, title_justify="left", box=SIMPLE_HEAD)
-        for head in _HEADS:
+        table = Table(title=name, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for head in _NARROW:
             table.add_column(head, justify="left" if head == "method" else "right", no_wrap=True)
         for cell in cells:
-            table.add_row(*_cells(cell, digits))
+            texts = _texts(cell, digits)
+            table.add_row(*(texts[head] for head in _NARROW))
         found.append(table)
     return found
 
@@ -35,7 +37,7 @@ def markdown(result: LabelEfficiency) -> str:
     blocks = []
     for name, cells, digits in _parts(result):
         lines = [f"| {' | '.join(_HEADS)} |", "|---|" + "---:|" * (len(_HEADS) - 1)]
-        lines += [f"| {' | '.join(_cells(cell, digits))} |" for cell in cells]
+        lines += [f"| {' | '.join(_texts(cell, digits).values())} |" for cell in cells]
         blocks.append(f"**{name}**\n\n" + "\n".join(lines))
     blocks.append(CAPTION)
     blocks += [f"- {remark}" for remark in result.remarks]
@@ -53,9 +55,9 @@ def _parts(result: LabelEfficiency) -> list[tuple[str, Sequence[Cell], int]]:
     return found
 
 
-def _cells(cell: Cell, digits: int) -> tuple[str, ...]:
+def _texts(cell: Cell, digits: int) -> dict[str, str]:
     transitions = "" if cell.transitions is None else f"{cell.transitions:,.0f}"
-    return (
+    texts = (
         cell.method,
         f"{100 * cell.fraction:.3g}%",
         transitions,
@@ -64,6 +66,7 @@ def _cells(cell: Cell, digits: int) -> tuple[str, ...]:
         _interval(cell.best, digits),
         "" if cell.action_r2 is None else f"{cell.action_r2:.2f}",
     )
+    return dict(zip(_HEADS, texts, strict=True))
 
 
 def _interval(estimate: Estimate | None, digits: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +99,23 @@ def find_shards(patterns: Sequence[str], key: str) -> list[Path]:
     return found
 
 
-def read_headers(shards: Sequence[Path], action_free_shards: Sequence[Path]) -> list[ShardHeader]:
+def read_headers(
+    shards: Sequence[Path],
+    action_free_shards: Sequence[Path],
+    observation_keys: Sequence[str] | None = None,
+) -> list[ShardHeader]:
     """Read the headers and check that the shards are different and fit together.
 
+    Args:
+        shards: Those whose episodes may be labelled.
+        action_free_shards: Those whose actions are never used.
+        observation_keys: The keys that are used of every shard; None uses all.
+
     Raises:
-        LawmError: A shard is faulty, given twice, or disagrees with another one.
+        LawmError: A shard is faulty, given twice, lacks a key, or disagrees with another one.
     """
     headers = [
-        _read_header(path, may_label)
+        choose_keys(_read_header(path, may_label), observation_keys)
         for paths, may_label in ((shards, True), (action_free_shards, False))
         for path in paths
     ]
@@ -130,6 +139,23 @@ def _read_header(path: Path, may_label: bool) -> ShardHeader:
             for key, array in shard.obs.items()
         }
         return ShardHeader(path, shard.meta, shard.episodes, may_label, obs)
+
+
+def choose_keys(header: ShardHeader, keys: Sequence[str] | None) -> ShardHeader:
+    """The header with these observation keys alone; None keeps all of them.
+
+    Raises:
+        LawmError: The shard lacks one of them.
+    """
+    if keys is None:
+        return header
+    missing = sorted(set(keys) - header.obs.keys())
+    if missing:
+        raise LawmError(
+            f"data.observation_keys asks for {', '.join(missing)}, but {header.path} has "
+            f"{', '.join(header.obs) or 'no observations'}. Name keys that all shards have."
+        )
+    return replace(header, obs={key: header.obs[key] for key in sorted(set(keys))})
 
 
 def split_episodes(
@@ -231,6 +257,7 @@ __all__ = [
     "ArrayLayout",
     "EpisodeSplit",
     "ShardHeader",
+    "choose_keys",
     "disagreement",
     "find_shards",
     "locate_episode",

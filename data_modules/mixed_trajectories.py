@@ -191,14 +191,15 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         """What the model is built from."""
         store, returns = self.store, self._training_returns()
         metas = [header.meta for header in self._headers]  # they agree, or do not know
-        bounds = next(meta for meta in metas if meta.action_dim > 0)
+        acting = next(meta for meta in metas if meta.action_dim > 0)
+        step = max(meta.step_seconds for meta in metas)
         return DataSpec(
             observations=store.observation_specs(self._training_episodes()),
-            action_low=tuple(bounds.action_low.tolist()),
-            action_high=tuple(bounds.action_high.tolist()),
+            action_low=tuple(acting.action_low.tolist()),
+            action_high=tuple(acting.action_high.tolist()),
             env_id=max(meta.env_id for meta in metas),
-            action_repeat=metas[0].action_repeat,
-            control_timestep=max(meta.control_timestep for meta in metas),
+            action_repeat=acting.action_repeat,
+            control_timestep=acting.control_timestep or step / acting.action_repeat,
             return_mean=float(returns.mean()) if len(returns) else float("nan"),
             return_best=float(returns.max()) if len(returns) else float("nan"),
             terminates=store.terminates(self._training_episodes()),

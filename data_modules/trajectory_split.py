@@ -23,6 +23,9 @@ from lawm.data_modules.shard_reader import open_shard
 from lawm.errors import LawmError
 
 
+SAME_STEP = 1e-5  # share by which lengths of a step may differ: rates are rounded
+
+
 @dataclass(frozen=True)
 class ArrayLayout:
     """What the rows of an array are like."""
@@ -202,8 +205,8 @@ def _check_agreement(headers: Sequence[ShardHeader]) -> None:
     """Refuse shards of different tasks; a shard that does not know a fact agrees with any."""
     facts: dict[str, Callable[[ShardMeta], object]] = {
         "env_id": lambda meta: meta.env_id,
-        "control_timestep": lambda meta: meta.control_timestep,
-        "action_repeat": lambda meta: meta.action_repeat,
+        "control_timestep": lambda meta: meta.control_timestep if meta.action_dim else 0,
+        "action_repeat": lambda meta: meta.action_repeat if meta.action_dim else 0,
         "action_low": lambda meta: meta.action_low.tolist(),
         "action_high": lambda meta: meta.action_high.tolist(),
     }
@@ -212,22 +215,48 @@ def _check_agreement(headers: Sequence[ShardHeader]) -> None:
             {key: str(layout) for key, layout in h.obs.items()} for h in (header, headers[0])
         )
         if found != expected:
-            raise disagreement("observations", header.path, found, headers[0].path, expected)
+            shared = [key for key in found if found[key] == expected.get(key)]
+            hint = f" Or use what they share: data.observation_keys=[{', '.join(shared)}]."
+            raise disagreement(
+                "observations", header.path, found, headers[0].path, expected, hint * bool(shared)
+            )
     for name, fact in facts.items():
         known = [(header.path, fact(header.meta)) for header in headers if fact(header.meta)]
         for path, value in known[1:]:
             first_path, first_value = known[0]
             if value != first_value:
                 raise disagreement(name, path, value, first_path, first_value)
+    _check_steps(headers)
+
+
+def _check_steps(headers: Sequence[ShardHeader]) -> None:
+    """Refuse steps of different length.
+
+    How a step is made up of control steps matters to actions alone, so that shards without them,
+    such as videos, need only agree on its length.
+    """
+    known = [(h.path, h.meta.step_seconds) for h in headers if h.meta.step_seconds]
+    for path, seconds in known[1:]:
+        first_path, first = known[0]
+        if abs(seconds - first) > SAME_STEP * first:
+            raise disagreement(
+                "steps (control_timestep x action_repeat) of",
+                path,
+                f"{seconds:.6g} s",
+                first_path,
+                f"{first:.6g} s",
+                " Import a video again with the other's step (--env or --fps), or with --every 1 "
+                "if each of its frames is a step whatever its speed.",
+            )
 
 
 def disagreement(
-    name: str, path: Path, found: object, first_path: Path, expected: object
+    name: str, path: Path, found: object, first_path: Path, expected: object, hint: str = ""
 ) -> LawmError:
     """The error for a shard that does not fit the first one."""
     return LawmError(
         f"{path} has {name} {found}, but {first_path} has {expected}; the shards of one data set "
-        "must agree. Train on one of them, or import them alike."
+        f"must agree. Train on one of them, or import them alike.{hint}"
     )
 
 

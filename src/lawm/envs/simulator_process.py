@@ -76,8 +76,9 @@ class SimulatorProcess:
             error, result = self._pipe.recv()
         except (EOFError, OSError):
             self._kill()
+            ending = how_it_ended(self._process.exitcode)
             raise SimulatorFault(
-                f"the simulator's process died during {method}, {how_it_ended(self._process.exitcode)}"
+                f"the simulator's process died during {method}, {ending}"
             ) from None
         if error is None:
             return result

@@ -22,7 +22,6 @@ from lawm.data_modules.shard_format import EpisodeIndex, ShardMeta
 from lawm.data_modules.shard_reader import open_shard
 from lawm.errors import LawmError
 
-
 SAME_STEP = 1e-5  # share by which lengths of a step may differ: rates are rounded
 
 

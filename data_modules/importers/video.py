@@ -51,6 +51,7 @@ class Video(Importer):
             if source.is_file():
                 container = container_of(source)
                 reason = f"begins as {container} files do" if container else "begins as no video"
+                reason = reason if source.stat().st_size else "is empty"
                 return Recognition(bool(container), reason)
             names = [f.name for f in sorted(source.iterdir()) if f.is_file() and container_of(f)]
         except (LawmError, OSError) as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 EARLY = 0.25  # of a step, or of the distance between two frames
-MAX_HOLD = 2.0  # seconds for which one frame may stand, or two steps where they are longer
+MAX_HOLD = 2.0  # seconds between two frames of a trajectory, or two steps where they are longer
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,8 @@ class GridClock:
             return shown
         longest = max(MAX_HOLD, 2 * self._step)
         if gap > longest:
-            shown = Shown(
-                self._until(before + longest, self._step), f"no frame follows for {gap:.3g} s"
-            )
+            why = f"no frame follows for {gap:.3g} s"
+            shown = Shown(self._until(before + self._step, self._step), why)
             self._begin(time)
             return shown
         self._time = time

@@ -23,13 +23,14 @@ from lawm.data_modules.importers.video_messages import (
     VideoFacts,
 )
 from lawm.data_modules.importers.video_options import VideoOptions
-from lawm.data_modules.importers.video_picture import picture_of
+from lawm.data_modules.importers.video_picture import PictureMaker
 from lawm.errors import LawmError
 
 MAX_SIDE = 1 << 14  # pixels of a frame
 MAX_PIXELS = 1 << 26
 MAX_IDLE_PACKETS = 100_000  # in turn without a frame
 ALIVE_SECONDS = 1.0
+UNFILLED = 0.05  # share of the declared time by which sound may outlast the picture
 
 
 Send = Callable[[Message], None]
@@ -41,8 +42,8 @@ def probe(file: VideoFile, send: Send) -> None:
     Raises:
         LawmError: It cannot be read, or has no video of a sensible size.
     """
-    with _opened(file) as (_, stream):
-        send(_facts(file, stream))
+    with _opened(file) as (container, stream):
+        send(_facts(file, container, stream))
 
 
 def decode(file: VideoFile, options: VideoOptions, step: float, send: Send) -> None:
@@ -58,7 +59,7 @@ def decode(file: VideoFile, options: VideoOptions, step: float, send: Send) -> N
         LawmError: It cannot be read, or has no video of a sensible size.
     """
     with _opened(file) as (container, stream):
-        facts = _facts(file, stream)
+        facts = _facts(file, container, stream)
         steps = _Steps(options, step, float(stream.sample_aspect_ratio or 1.0), send)
         for item in _frames(container, stream, facts, steps.alive):
             if isinstance(item, Break):
@@ -73,7 +74,8 @@ class _Steps:
     """Chooses frames by the clock and sends their pictures."""
 
     def __init__(self, options: VideoOptions, step: float, aspect: float, send: Send) -> None:
-        self._options, self._step, self._pixel_aspect = options, step, aspect
+        self._options, self._step = options, step
+        self._picture = PictureMaker(aspect, options.size, options.aspect)
         self._send, self._last_word = send, time.monotonic()
         self._clock = self._new_clock()
         self._frame: Any = None  # the last one, of which only the next one tells the duration
@@ -113,9 +115,7 @@ class _Steps:
     def _show(self, steps: int) -> None:
         if self._frame is None or steps == 0:
             return
-        pixels = picture_of(
-            self._frame, self._pixel_aspect, self._options.size, self._options.aspect
-        )
+        pixels = self._picture(self._frame)
         self._used, self._steps = self._used + 1, self._steps + steps
         self._tell(Picture(self._time, steps, pixels.tobytes()))
 
@@ -179,6 +179,8 @@ def _frames(
         yield Break(
             max(at, 0.0), f"the file breaks off: it declares {facts.frames} frames, {packets} came"
         )
+    elif not facts.frames and facts.seconds - at > usual + max(usual, UNFILLED * facts.seconds):
+        yield Break(max(at, 0.0), f"the file breaks off: it declares {facts.seconds:.3g} s")
 
 
 @contextmanager
@@ -209,7 +211,7 @@ def _is_cover(stream: Any) -> bool:  # noqa: ANN401
     return "attached_pic" in str(stream.disposition).lower()
 
 
-def _facts(file: VideoFile, stream: Any) -> VideoFacts:  # noqa: ANN401
+def _facts(file: VideoFile, container: Any, stream: Any) -> VideoFacts:  # noqa: ANN401
     context = stream.codec_context
     width, height = context.width, context.height
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
@@ -219,6 +221,7 @@ def _facts(file: VideoFile, stream: Any) -> VideoFacts:  # noqa: ANN401
         )
     rate = stream.guessed_rate or stream.average_rate or 0
     seconds = float((stream.duration or 0) * (stream.time_base or 0))
+    seconds = seconds or (container.duration or 0) / 1e6
     return VideoFacts(
         codec=str(context.name),
         pixel_format=str(context.pix_fmt),

@@ -51,30 +51,40 @@ def placement(
     return Placement(scaled, size)
 
 
-def picture_of(frame: Any, pixel_aspect: float, size: tuple[int, int], aspect: Aspect) -> Any:  # noqa: ANN401 (PyAV's VideoFrame)
-    """(H, W, 3) uint8 of a frame; transparent parts are black.
+class PictureMaker:
+    """Makes pictures of the frames of one video.
 
-    Downscaling takes the mean over the area that a pixel covers.
+    Downscaling takes the mean over the area that a pixel covers. Transparent parts are black.
 
     Args:
-        frame: PyAV's, of any pixel format.
-        pixel_aspect: Width of a pixel over its height.
-        size: (H, W) of the result.
+        pixel_aspect: Width of a pixel of the video over its height.
+        size: (H, W) of the pictures.
         aspect: See :func:`placement`.
-
-    Raises:
-        LawmError: The frame is a strip.
     """
-    turns = round(frame.rotation / 90) % 4  # counterclockwise
-    before = size if turns % 2 == 0 else (size[1], size[0])
-    place = placement((frame.height, frame.width), pixel_aspect, before, aspect)
-    if any(part.is_alpha for part in frame.format.components) or frame.format.has_palette:
-        frame = _on_black(frame)
-    height, width = place.scaled
-    shrinks = height <= frame.height and width <= frame.width
-    # Into planes of R, G and B: on the way to rgb24, swscale halves the width of the colours
-    scaled = frame.reformat(width, height, "gbrp", interpolation="AREA" if shrinks else "BILINEAR")
-    return np.rot90(_centred(scaled.to_ndarray(), place.size), turns)
+
+    def __init__(self, pixel_aspect: float, size: tuple[int, int], aspect: Aspect) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._pixel_aspect, self._size, self._aspect = pixel_aspect, size, aspect
+        self._reformatter = VideoReformatter()  # keeps its tables from frame to frame
+
+    def __call__(self, frame: Any) -> NDArray[np.uint8]:  # noqa: ANN401
+        """(H, W, 3) of PyAV's frame, of any pixel format.
+
+        Raises:
+            LawmError: The frame is a strip.
+        """
+        turns = round(frame.rotation / 90) % 4  # counterclockwise
+        size = self._size if turns % 2 == 0 else self._size[::-1]
+        place = placement((frame.height, frame.width), self._pixel_aspect, size, self._aspect)
+        if any(part.is_alpha for part in frame.format.components) or frame.format.has_palette:
+            frame = _on_black(frame)
+        height, width = place.scaled
+        shrinks = height <= frame.height and width <= frame.width
+        kind = "AREA" if shrinks else "BILINEAR"
+        # Into planes of R, G and B: on the way to rgb24, swscale halves the width of the colours
+        scaled = self._reformatter.reformat(frame, width, height, "gbrp", interpolation=kind)
+        return np.rot90(_centred(scaled.to_ndarray(), place.size), turns)
 
 
 def _on_black(frame: Any) -> Any:  # noqa: ANN401
@@ -100,4 +110,4 @@ def _centred(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.ui
     return picture
 
 
-__all__ = ["Placement", "picture_of", "placement"]
+__all__ = ["PictureMaker", "Placement", "placement"]

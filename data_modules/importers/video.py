@@ -66,7 +66,7 @@ class Video(Importer):
         need_extra()
         files, others = find_videos((source, *options.more_sources))
         video = options.video or VideoOptions()
-        yield _Videos(files, others, video, options.max_episode_steps)
+        yield _Videos(source, files, others, video, options.max_episode_steps)
 
 
 @dataclass
@@ -87,9 +87,14 @@ class _Tally:
 
 class _Videos(Source):
     def __init__(
-        self, files: list[VideoFile], others: list[str], options: VideoOptions, max_steps: int
+        self,
+        source: Path,
+        files: list[VideoFile],
+        others: list[str],
+        options: VideoOptions,
+        max_steps: int,
     ) -> None:
-        self._files, self._options = files, options
+        self._source, self._files, self._options = source, files, options
         self._probed = probe_videos(files)
         self._step = self._step_seconds()
         height, width = options.size
@@ -118,10 +123,9 @@ class _Videos(Source):
         self._tell(tally)
         if not tally.written:
             raise LawmError(
-                f"{self._files[0].path} and {len(self._files) - 1} more hold no trajectory of "
-                f"{self._options.min_steps + 1} pictures or more: the longest of {tally.short} has "
-                f"{tally.longest_short}. Import longer videos, more of their frames (--fps), or "
-                "allow shorter trajectories (--min-steps)."
+                f"{self._source} holds no trajectory of {self._options.min_steps + 1} pictures or "
+                f"more: the longest of {tally.short} has {tally.longest_short}. Import longer "
+                "videos, more of their frames (--fps), or allow shorter trajectories (--min-steps)."
             )
 
     def _trajectories(self, file: VideoFile, tally: _Tally) -> Iterator[RawEpisode]:

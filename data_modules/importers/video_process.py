@@ -151,8 +151,11 @@ def _named(file: VideoFile, work: Callable[[], None]) -> None:
     """What libraries raise about a file, with its name."""
     try:
         work()
-    except (LawmError, BrokenPipeError):
+    except BrokenPipeError:
         raise
+    except LawmError as error:
+        text = str(error)
+        raise LawmError(text if str(file.path) in text else f"{file.path}: {text}.") from error
     except MemoryError as error:
         raise LawmError(
             f"{file.path} cannot be decoded within {MEMORY >> 30} GiB of memory. {ADVICE}"

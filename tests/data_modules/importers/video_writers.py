@@ -67,6 +67,7 @@ def write_video(
     rate = Fraction(fps).limit_denominator(1001)
     with av.open(str(path), "w", container_options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream.codec_context.thread_count = 1
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pixel_format
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)

@@ -153,11 +153,12 @@ def _frames(
         if idle > MAX_IDLE_PACKETS:
             yield Break(max(at, 0.0), f"no frame comes in {MAX_IDLE_PACKETS:,} packets")
             return
-        fault, frames = "", []
+        fault: str = ""
+        frames: list[Any] = []
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
-            fault = error.strerror
+            fault = str(error.strerror)
         if packet.is_corrupt and packet.size > 0:
             fault = fault or "the packet is damaged"
         for frame in frames:

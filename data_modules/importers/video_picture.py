@@ -84,7 +84,8 @@ class PictureMaker:
         kind = "AREA" if shrinks else "BILINEAR"
         # Into planes of R, G and B: on the way to rgb24, swscale halves the width of the colours
         scaled = self._reformatter.reformat(frame, width, height, "gbrp", interpolation=kind)
-        return np.rot90(_centred(scaled.to_ndarray(), place.size), turns)
+        picture: NDArray[Any] = scaled.to_ndarray()
+        return np.rot90(_centred(picture, place.size), turns)
 
 
 def _on_black(frame: Any) -> Any:  # noqa: ANN401

@@ -94,7 +94,7 @@ def test_videos_are_the_unlabelled_half(tmp_path: Path, storage: Any, listed_fir
     levels = batch.obs["pixels"][:, :, 0, 0, 0].int()
     assert (levels[:4] < 100).all() and (levels[4:] >= 100).any()
     assert (levels[:, 1:] - levels[:, :-1] == 1).all(), "windows keep the order of the frames"
-    starts = [batch for batch in data.episodes()]
+    starts = list(data.episodes())
     assert sum(len(batch.length) for batch in starts) == data.num_training_episodes == 5
     assert not np.isnan(starts[0].reward.numpy()).any()
 

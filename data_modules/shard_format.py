@@ -61,6 +61,11 @@ class ShardMeta:
     checksum: str  # SHA-256 over the checksums of all datasets, as hex
 
     @property
+    def step_seconds(self) -> float:
+        """Seconds of one action, or from one observation to the next; 0 where unknown."""
+        return self.control_timestep * self.action_repeat
+
+    @property
     def action_dim(self) -> int:
         """A."""
         return int(self.action_low.shape[0])

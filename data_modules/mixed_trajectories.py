@@ -219,6 +219,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             return_mean=float(returns.mean()) if len(returns) else float("nan"),
             return_best=float(returns.max()) if len(returns) else float("nan"),
             terminates=store.terminates(self._training_episodes()),
+            renderer=next((h.renderer for h in self._headers if h.renderer), None),
         )
 
     def fingerprint(self) -> str:

@@ -21,6 +21,7 @@ from lawm.data_modules.label_budget import (
 from lawm.data_modules.shard_format import EpisodeIndex, ShardMeta
 from lawm.data_modules.shard_reader import open_shard
 from lawm.errors import LawmError
+from lawm.renderer_spec import RendererSpec
 
 SAME_STEP = 1e-5  # share by which lengths of a step may differ: rates are rounded
 
@@ -51,6 +52,11 @@ class ShardHeader:
     episodes: EpisodeIndex
     may_label: bool  # listed under data.shards; False under data.action_free_shards
     obs: dict[str, ArrayLayout]  # sorted by key
+
+    @property
+    def renderer(self) -> RendererSpec | None:
+        """What took the pictures among its observations; None without, and where it is unknown."""
+        return None if self.meta.renderer is None else self.meta.renderer.for_keys(self.obs)
 
     @property
     def num_bytes(self) -> int:
@@ -202,12 +208,13 @@ def split_episodes(
 
 def _check_agreement(headers: Sequence[ShardHeader]) -> None:
     """Refuse shards of different tasks; a shard that does not know a fact agrees with any."""
-    facts: dict[str, Callable[[ShardMeta], object]] = {
-        "env_id": lambda meta: meta.env_id,
-        "control_timestep": lambda meta: meta.control_timestep if meta.action_dim else 0,
-        "action_repeat": lambda meta: meta.action_repeat if meta.action_dim else 0,
-        "action_low": lambda meta: meta.action_low.tolist(),
-        "action_high": lambda meta: meta.action_high.tolist(),
+    facts: dict[str, Callable[[ShardHeader], object]] = {
+        "env_id": lambda header: header.meta.env_id,
+        "control_timestep": lambda h: h.meta.control_timestep if h.meta.action_dim else 0,
+        "action_repeat": lambda h: h.meta.action_repeat if h.meta.action_dim else 0,
+        "action_low": lambda header: header.meta.action_low.tolist(),
+        "action_high": lambda header: header.meta.action_high.tolist(),
+        "pictures of": lambda header: header.renderer,
     }
     for header in headers:
         found, expected = (
@@ -220,7 +227,7 @@ def _check_agreement(headers: Sequence[ShardHeader]) -> None:
                 "observations", header.path, found, headers[0].path, expected, hint * bool(shared)
             )
     for name, fact in facts.items():
-        known = [(header.path, fact(header.meta)) for header in headers if fact(header.meta)]
+        known = [(header.path, fact(header)) for header in headers if fact(header)]
         for path, value in known[1:]:
             first_path, first_value = known[0]
             if value != first_value:

@@ -14,6 +14,10 @@ from lawm.atomic_write import write_atomically
 from lawm.benchmarks.label_grid import METHODS, RunKey
 from lawm.errors import LawmError
 
+_ACTION_R2 = (
+    ("world_model", "held_out/action_r2_inverse"),
+    ("inverse_dynamics", "held_out/action_r2"),
+)
 NEEDED = ("task", "method", "labelled_fraction", "seed", "return_final")
 
 
@@ -33,7 +37,8 @@ class GridRow:
         return_final_std: Its standard deviation over episodes.
         return_best: The highest mean return of the evaluations along the run.
         step_best: When that was, in policy updates.
-        action_r2: R² of held-out actions decoded from the inverse posterior.
+        action_r2: R² of held-out actions decoded from the inverse posterior; without a world model
+            of those from inverse dynamics.
         verdict: Of the latent-action panel.
         data_mean: Mean return of the training episodes.
         data_best: Their best return.
@@ -88,7 +93,7 @@ def row_from_report(key: RunKey, report: Mapping[str, Any], **made_with: str) ->
     """
     data, stages = report.get("data", {}), report.get("stages", {})
     final, best = (report.get("evaluation", {}).get(name) or {} for name in ("final", "best"))
-    metrics = stages.get("world_model", {}).get("metrics", {})
+    r2 = [stages.get(stage, {}).get("metrics", {}).get(name) for stage, name in _ACTION_R2]
     seconds = [stage["seconds"] for stage in stages.values()]
     return GridRow(
         task=key.task,
@@ -102,7 +107,7 @@ def row_from_report(key: RunKey, report: Mapping[str, Any], **made_with: str) ->
         return_final_std=_rounded(final.get("std"), 1),
         return_best=_rounded(best.get("mean"), 1),
         step_best=best.get("step"),
-        action_r2=_rounded(metrics.get("held_out/action_r2_inverse"), 3),
+        action_r2=_rounded(next((value for value in r2 if value is not None), None), 3),
         verdict=(report.get("latent_action") or {}).get("verdict") or "",
         data_mean=_rounded(data.get("return mean"), 1),
         data_best=_rounded(data.get("return best"), 1),

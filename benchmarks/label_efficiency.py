@@ -153,10 +153,8 @@ def _remarks(
         found.append(f"{missing} run(s) have no final return and are left out.")
     without = [title(stratum, by_task) for stratum in by_task if stratum not in scales]
     if without:
-        found.append(
-            "No oracle to compare with, so not in the figures over all tasks: "
-            f"{', '.join(without)}."
-        )
+        names = ", ".join(without)
+        found.append(f"No oracle to compare with, so not in the figures over all tasks: {names}.")
     partial = [cell for cell in overall if cell.tasks < len(scales)]
     if partial:
         names = ", ".join(f"{c.method} {c.fraction:.4g} ({c.tasks})" for c in partial)

@@ -66,6 +66,11 @@ class ShardMeta:
     renderer: RendererSpec | None = None  # of the pictures; None without, and where unknown
 
     @property
+    def step_seconds(self) -> float:
+        """Seconds of one action, or from one observation to the next; 0 where unknown."""
+        return self.control_timestep * self.action_repeat
+
+    @property
     def action_dim(self) -> int:
         """A."""
         return int(self.action_low.shape[0])

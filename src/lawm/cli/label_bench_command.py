@@ -29,6 +29,7 @@ from lawm.benchmarks.grid_runner import (
 from lawm.benchmarks.label_grid import GridRun, RunKey
 from lawm.benchmarks.label_plan import Plan, make_plan, plan_table
 from lawm.cli.label_bench_plan import grid_runs, uses_cuda
+from lawm.cli.label_bench_results import merged_rows, show_and_save
 from lawm.errors import LawmError
 from lawm.run_lock import RunLock
 from lawm.stop_signals import StopRun, StopSignals
@@ -47,6 +48,10 @@ def run_label_bench(args: argparse.Namespace) -> int:
         LawmError: Something is wrong with what the user gave.
     """
     console = Console()
+    if args.sources:
+        _check_alone(args)
+        show_and_save(merged_rows(args.sources), args.out, console)
+        return 0
     folder = GridFolder(args.out)
     file = args.csv or folder.csv
     written = {row.key: row for row in read_rows(file, all_columns=True)} if file.exists() else {}
@@ -64,6 +69,7 @@ def run_label_bench(args: argparse.Namespace) -> int:
         folder.claim(tasks, shared, change=args.rerun_stale)
         grid = _Grid(folder, file, written, plan, console, slots)
         code = grid.train()
+        show_and_save(grid.rows_of_the_plan(), args.out, console)
         grid.tell()
     return code
 
@@ -116,6 +122,10 @@ class _Grid:
             return stopped.exit_code
         return FAILED if self._failed else 0
 
+    def rows_of_the_plan(self) -> list[GridRow]:
+        """Of its finished runs; stale ones are left out."""
+        return [self._rows[run.key] for run in self._plan.runs if self._is_current(run)]
+
     def tell(self) -> None:
         """Say what failed, and where the rows are."""
         for ending in self._failed:
@@ -127,12 +137,6 @@ class _Grid:
             self._say(
                 f"{count} run{'s' if count > 1 else ''} failed; the same command tries "
                 f"{'them' if count > 1 else 'it'} again."
-            )
-        unmeasured = [row for row in self._rows.values() if row.return_final is None]
-        if unmeasured:
-            self._say(
-                f"{len(unmeasured)} finished run(s) without a final return: their evaluation "
-                "failed. Their rows have empty cells."
             )
         self._say(f"Rows: {self._file}")
 
@@ -171,6 +175,10 @@ class _Grid:
         self._folder.write_record(run, _with_error(record, ""))
         return self._launch(run, slot)
 
+    def _is_current(self, run: GridRun) -> bool:
+        row = self._rows.get(run.key)
+        return row is not None and row.config_hash == run.config_hash
+
     def _write(self) -> None:
         write_rows(self._file, self._rows.values())
 
@@ -180,6 +188,26 @@ class _Grid:
 
 def _with_error(record: RunRecord, error: str) -> RunRecord:
     return RunRecord(**{**vars(record), "error": error})
+
+
+def _check_alone(args: argparse.Namespace) -> None:
+    given = [
+        option
+        for option, value in (
+            ("--config", args.config),
+            ("--set", args.settings),
+            ("--preset", args.preset),
+            ("--csv", args.csv),
+            ("--dry-run", args.dry_run),
+            ("--rerun-stale", args.rerun_stale),
+        )
+        if value
+    ]
+    if given:
+        raise LawmError(
+            f"--from makes table and plot of finished runs and trains nothing; {', '.join(given)} "
+            "means nothing beside it. Leave it out, or leave out --from."
+        )
 
 
 def _tell_stale(plan: Plan, args: argparse.Namespace, console: Console) -> None:

@@ -40,6 +40,8 @@ class SafeHdf5(Closing):
             raise LawmError(f"There is no file {path}. Check the path.")
         if path.is_dir():
             raise LawmError(f"{path} is a folder; expected an HDF5 file.")
+        if not path.is_file():
+            raise LawmError(f"{path} is a pipe or a device; expected an HDF5 file.")
         PROBE.check(path, advice)
         try:
             self._file = h5py.File(path, "r")

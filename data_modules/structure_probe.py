@@ -42,8 +42,8 @@ def _identify(path: Path) -> Identity:
 class StructureProbe:
     """The process that goes through files for this one, and what it found.
 
-    It starts with the first file and ends when it has had none for a minute. A fork keeps what was
-    found and starts a process of its own.
+    It starts with the first file, and ends with this process or when it has nothing to do for
+    :data:`SILENT_SECONDS`. A fork keeps what was found and starts a process of its own.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,8 @@ class StructureProbe:
 
     def trust(self, path: Path) -> None:
         """Count a file as gone through: another process did it."""
-        self._found[_identify(path)] = None
+        if path.is_file():
+            self._found[_identify(path)] = None
 
     def _forget_process(self) -> None:
         self._process: subprocess.Popen[str] | None = None

@@ -32,7 +32,8 @@ from lawm.benchmarks.fuzz_target import FuzzTarget
 from lawm.benchmarks.fuzz_worker import keep_input
 
 MODULES = ("lawm.benchmarks.fuzz_shards",)
-PATIENCE = 60.0  # seconds for one input; start of the process included
+PATIENCE = 60.0  # seconds for one input
+START_PATIENCE = 300.0  # for the process to start and to make its valid inputs
 PROGRESS_SECONDS = 60.0
 STARTED_WITHOUT_READING = -1
 
@@ -131,12 +132,14 @@ def _run(
             lines.put(None)
 
         threading.Thread(target=pump, daemon=True).start()
+        wait = max(patience, START_PATIENCE)
         try:
-            while (line := lines.get(timeout=patience)) is not None:
+            while (line := lines.get(timeout=wait)) is not None:
+                wait = patience
                 yield json.loads(line)
         except queue.Empty:
             worker.kill()
-            yield {"end": f"no answer in {patience:.0f} s"}
+            yield {"end": f"no answer in {wait:.0f} s"}
             return
         if worker.wait() != 0:
             errors.seek(0)

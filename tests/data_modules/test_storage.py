@@ -136,7 +136,7 @@ def many_shards(tmp_path_factory):
     folder = tmp_path_factory.mktemp("many")
     return [
         write_shard(folder / f"{seed:04}.h5", lengths=[6, 6], counter=False, seed=seed)
-        for seed in range(1200)
+        for seed in range(400)
     ]
 
 

@@ -137,12 +137,6 @@ def test_a_spec_from_before_knows_nothing_of_terminal_states():
     assert WorldModel(DataSpec.from_dict(values), WorldModelConfig(**SMALL)).continue_head
 
 
-def test_an_observation_kind_without_an_encoder_is_named():
-    spec = DataSpec({"camera": ObservationSpec((64, 64, 3), "image")}, (-1.0,), (1.0,))
-    with pytest.raises(LawmError, match="key 'camera' is of kind 'image'"):
-        WorldModel(spec, WorldModelConfig())
-
-
 def test_several_keys_are_encoded_and_decoded_together():
     spec = make_spec()
     extra = ObservationSpec((2,), "state", (0.0, 0.0), (1.0, 1.0))

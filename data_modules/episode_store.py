@@ -79,6 +79,11 @@ class EpisodeStore:
         """Transitions of the episodes together."""
         return int(self.lengths(episodes).sum())
 
+    def largest_episode_bytes(self, episodes: range) -> int:
+        """Bytes of the observations of the longest of the episodes."""
+        row = sum(layout.row_bytes for layout in self.obs.values())
+        return row * (int(self.lengths(episodes).max(initial=0)) + 1)
+
     def window_pool(self, episodes: range, window: int) -> WindowPool:
         """All windows of ``window`` transitions within the episodes."""
         return WindowPool(

@@ -9,7 +9,6 @@ import torch
 from model_factory import ACTION_DIM, SMALL, VARIANTS, make_batch, make_model, make_spec
 
 from lawm.batch import Batch
-from lawm.errors import LawmError
 from lawm.imagination import imagine
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState

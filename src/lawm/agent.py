@@ -55,7 +55,7 @@ class LatentActionAgent:
             Actions in the environment's units, ``(n, A)`` or ``(A,)``, and the next state.
 
         Raises:
-            LawmError: A key is missing or has another shape than in the data.
+            LawmError: A key is missing or has another shape or type than in the data.
         """
         s, single = self._filter(obs, state)
         latent_action = self.model.latent_action
@@ -73,7 +73,7 @@ class LatentActionAgent:
         """The filtered state at the first observations of n episodes; ``obs`` as for :meth:`act`.
 
         Raises:
-            LawmError: A key is missing or has another shape than in the data.
+            LawmError: A key is missing or has another shape or type than in the data.
         """
         state, _ = self._filter(obs, None)
         return state
@@ -99,6 +99,11 @@ class LatentActionAgent:
                     f"trained on {sorted(self.model.spec.observations)}: give those."
                 )
             value = np.asarray(obs[key])
+            if spec.kind == "image" and value.dtype != np.uint8:
+                raise LawmError(
+                    f"Observation '{key}' is of type {value.dtype}; expected an image of uint8, "
+                    "0 to 255. Give the picture as it was rendered."
+                )
             if value.shape == spec.shape:
                 single = True
                 value = value[None]

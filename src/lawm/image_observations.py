@@ -9,6 +9,7 @@ channels last: the layout of the data, in which the norm reads contiguous memory
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +45,7 @@ class ImageEncoder(nn.Module):
         channels = [spec.shape[-1], *_widths(depth, stages)]
         self.shape = spec.shape
         self.layers = nn.Sequential()
-        for before, after in zip(channels[:-1], channels[1:], strict=True):
+        for before, after in pairwise(channels):
             self.layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
             self.layers.append(NormedSiLU(after))
         self.output = nn.Linear(grid[0] * grid[1] * channels[-1], embed)
@@ -85,7 +86,7 @@ class ImageDecoder(nn.Module):
         self.shape, self.std = spec.shape, std
         self.input = nn.Linear(features, self.grid[0] * self.grid[1] * channels[0])
         self.layers = nn.Sequential()
-        for before, after in zip(channels[:-1], channels[1:], strict=True):
+        for before, after in pairwise(channels):
             self.layers.append(NormedSiLU(before))
             self.layers.append(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1))
 

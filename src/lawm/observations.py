@@ -120,7 +120,7 @@ class ObservationDecoder(nn.Module):
         return {key: decoder.target(obs[key], embeds[key]) for key, decoder in self.items()}
 
     def loss(self, features: Tensor, obs: dict[str, Tensor], embeds: dict[str, Tensor]) -> Tensor:
-        """Negative log-likelihood, or what stands in its place, summed over the keys, ``(..., )``."""
+        """Negative log-likelihood, or what stands in its place, sum over the keys, ``(..., )``."""
         total = features.new_zeros(features.shape[:-1])
         for key, decoder in self.items():
             total = total + decoder.loss(features, obs[key], embeds[key])

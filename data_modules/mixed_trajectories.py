@@ -37,7 +37,7 @@ from lawm.errors import LawmError
 from lawm.spec import DataSpec
 
 MAX_VALIDATION_BATCHES = 8
-CHUNK_BYTES = 1 << 28  # of the observations of episodes that are handed out together
+CHUNK_BYTES = 1 << 27  # of the observations of episodes that are handed out together
 
 
 class MixedTrajectoryDataModule(pl.LightningDataModule):

@@ -164,7 +164,7 @@ def pixel_spread(images: Tensor, num_dims: int) -> Tensor:
     frames = images.flatten(0, images.ndim - num_dims - 1)
     total = torch.zeros(frames.shape[1:], dtype=torch.float64, device=images.device)
     squares = torch.zeros_like(total)
-    for part in frames.split(FRAMES_AT_ONCE):
+    for part in torch.split(frames, FRAMES_AT_ONCE):
         values = part.double()
         total += values.sum(dim=0)
         squares += values.square_().sum(dim=0)
@@ -215,7 +215,7 @@ def _in_parts(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """``function`` of the rows; without gradients of some rows after the others."""
     if torch.is_grad_enabled() or len(inputs[0]) <= FRAMES_AT_ONCE:
         return function(*inputs)
-    parts = zip(*(x.split(FRAMES_AT_ONCE) for x in inputs), strict=True)
+    parts = zip(*(torch.split(x, FRAMES_AT_ONCE) for x in inputs), strict=True)
     return torch.cat([function(*part) for part in parts])
 
 

@@ -94,7 +94,7 @@ class ObservationEncoder(nn.Module):
 
     def split(self, embed: Tensor) -> dict[str, Tensor]:
         """The part of each key, ``(..., size) -> {key: (..., embed)}``."""
-        return dict(zip(self.keys, embed.split(self.embed, dim=-1), strict=True))
+        return dict(zip(self.keys, torch.split(embed, self.embed, dim=-1), strict=True))
 
 
 class ObservationDecoder(nn.Module):

@@ -21,7 +21,7 @@ class OpenLoop:
 
     features: Tensor  # (T - context, B, D + Z)
     observation: dict[str, Tensor]
-    """Of the decoders' targets, each (T - context, B, *); what is reconstructed in its own units."""
+    """Of the decoders' targets, each (T - context, B, *); states and images in the data's units."""
     reward: Tensor  # (T - context, B)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def split_shard(
     *,
     budget: str,
     seed: int = 0,
+    source: str | None = None,
     overwrite: bool = False,
 ) -> tuple[int, int]:
     """Write the episodes of a shard into two, one to train on and one to measure on.
@@ -101,13 +103,14 @@ def split_shard(
         held_out: The other one.
         budget: Episodes to hold out, such as "10%" or "12 episodes".
         seed: Which; a smaller budget with the same seed is part of a larger one.
+        source: Instead of a budget: pattern of the source ids of ``held_out``, as "sac/rollout*".
         overwrite: Replace existing files.
 
     Returns:
         Episodes in ``train`` and in ``held_out``.
 
     Raises:
-        LawmError: The budget leaves nothing to train on; else as :func:`copy_episodes`.
+        LawmError: A part would have no episode; else as :func:`copy_episodes`.
     """
     _refuse_same([path], [train, held_out])
     for target in (train, held_out):
@@ -117,17 +120,36 @@ def split_shard(
                 "with --overwrite."
             )
     (header,) = read_headers([path], [])
-    num = header.episodes.num_episodes
-    count = parse_budget(budget, "held_out").num_episodes(num)
-    if count >= num:
-        raise LawmError(f"{budget} of the {num} episodes of {path} leave none to train on.")
-    chosen = set(choose_episodes(np.arange(num), count, seed=seed, stream=HELD_OUT_STREAM).tolist())
-    command = f"lawm data split --held-out '{budget}' --seed {seed}"
+    if source is None:
+        chosen = _chosen_by_budget(header, budget, seed)
+        command = f"lawm data split --held-out '{budget}' --seed {seed}"
+    else:
+        chosen = _chosen_by_source(header, source)
+        command = f"lawm data split --source '{source}'"
     options: dict[str, Any] = {"command": command, "overwrite": overwrite}
     return (
         copy_episodes([header], train, episodes=lambda _, number: number not in chosen, **options),
         copy_episodes([header], held_out, episodes=lambda _, number: number in chosen, **options),
     )
+
+
+def _chosen_by_budget(header: ShardHeader, budget: str, seed: int) -> set[int]:
+    num = header.episodes.num_episodes
+    count = parse_budget(budget, "held_out").num_episodes(num)
+    if count >= num:
+        raise LawmError(f"{budget} of the {num} episodes of {header.path} leave none to train on.")
+    return set(choose_episodes(np.arange(num), count, seed=seed, stream=HELD_OUT_STREAM).tolist())
+
+
+def _chosen_by_source(header: ShardHeader, pattern: str) -> set[int]:
+    ids = header.episodes.source_id
+    chosen = {number for number, text in enumerate(ids) if fnmatchcase(text, pattern)}
+    if not chosen or len(chosen) == len(ids):
+        raise LawmError(
+            f"--source {pattern} fits {len(chosen)} of the {len(ids)} episodes of {header.path}; "
+            f"expected some but not all. Their source ids are such as '{ids[0]}' and '{ids[-1]}'."
+        )
+    return chosen
 
 
 def strip_shard(

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import lightning.pytorch as pl
 import numpy as np
@@ -38,6 +39,16 @@ from lawm.spec import DataSpec
 
 MAX_VALIDATION_BATCHES = 8
 CHUNK_BYTES = 1 << 27  # of the observations of episodes that are handed out together
+
+
+class Labeller(Protocol):
+    """Makes actions for rows that carry none; what has actions comes back as it is."""
+
+    def label_windows(self, batch: Batch) -> Batch:
+        """All rows labelled."""
+
+    def label_episodes(self, episodes: EpisodeBatch) -> EpisodeBatch:
+        """All episodes labelled."""
 
 
 class MixedTrajectoryDataModule(pl.LightningDataModule):
@@ -135,6 +146,11 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         self._headers: list[ShardHeader] = []
         self._split: EpisodeSplit
         self._store: EpisodeStore | None = None
+        self._labeller: Labeller | None = None
+
+    def label_with(self, labeller: Labeller) -> None:
+        """Give the action-free rows of everything that is trained on the labeller's actions."""
+        self._labeller = labeller
 
     def setup(self, stage: str | None = None) -> None:
         """Read all shards; a second call does nothing.
@@ -259,6 +275,11 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             return batch.pin_memory().to(device, non_blocking=True)
         return batch.to(device)
 
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Where the batch is, give it pseudo-labels if there is a labeller."""
+        del dataloader_idx
+        return self._labeller.label_windows(batch) if self._labeller else batch
+
     def describe(self, batch: Batch) -> list[str]:
         """Where each window of a batch comes from: shard, episode and steps."""
         assert batch.source is not None, "a batch that this module did not make"
@@ -295,7 +316,8 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         training = self._training_episodes()
         chunk = max(1, min(chunk, CHUNK_BYTES // self.store.largest_episode_bytes(training)))
         for start in range(training.start, training.stop, chunk):
-            yield self.store.episode_batch(range(start, min(start + chunk, training.stop)))
+            episodes = self.store.episode_batch(range(start, min(start + chunk, training.stop)))
+            yield self._labeller.label_episodes(episodes) if self._labeller else episodes
 
     def held_out_episodes(self) -> EpisodeBatch:
         """The held-out episodes with all labels, for measuring only; E is 0 if there are none."""
@@ -345,4 +367,4 @@ def _as_list(paths: Sequence[str] | str | None) -> list[str]:
     return [paths] if isinstance(paths, str) else list(paths)
 
 
-__all__ = ["MixedTrajectoryDataModule"]
+__all__ = ["Labeller", "MixedTrajectoryDataModule"]

@@ -90,7 +90,7 @@ def _tensors(batch: Any) -> dict[str, Tensor]:  # noqa: ANN401
 
 
 def _as_batch(stage: str, tensors: dict[str, Tensor]) -> Batch | ModelState:
-    if stage == "policy":
+    if stage == "policy" and "obs" not in {name.split("/")[0] for name in tensors}:
         return ModelState(**tensors)
     others = {name: value for name, value in tensors.items() if "/" not in name}
     return Batch(obs=_below(tensors, "obs/"), probe=_below(tensors, "probe/"), **others)

@@ -5,6 +5,7 @@ world_model/checkpoints/    last.ckpt, previous.ckpt  policy/checkpoints/   thes
 world_model/metrics.csv     one row per logged step   policy/metrics.csv
 world_model/pictures/       imagined images, if the data have any
 world_model/DONE            JSON, once stage 1 ended  policy/DONE
+inverse_dynamics/           alike, where pseudo-labels are made
 evaluation.csv              one row per evaluation in the environment
 tensorboard/                events of both stages on one time axis
 report.json                 the final table as numbers

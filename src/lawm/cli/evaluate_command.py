@@ -33,7 +33,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.video is not None:
         check_video_path(args.video)
     agent = load(folder.path, checkpoint=args.checkpoint)
-    spec: DataSpec = agent.model.spec
+    spec: DataSpec = agent.spec
     env_id = args.env_id or spec.env_id
     if not env_id:
         raise LawmError(

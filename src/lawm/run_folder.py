@@ -3,6 +3,7 @@
 config.yaml                 the merged configuration, as run; accepted by `lawm fit --config`
 world_model/checkpoints/    last.ckpt, previous.ckpt  policy/checkpoints/   these and best.ckpt
 world_model/metrics.csv     one row per logged step   policy/metrics.csv
+world_model/pictures/       imagined images, if the data have any
 world_model/DONE            JSON, once stage 1 ended  policy/DONE
 inverse_dynamics/           alike, where pseudo-labels are made
 evaluation.csv              one row per evaluation in the environment
@@ -71,6 +72,11 @@ class StageFolder:
     def panel_file(self) -> Path:
         """Figures and verdict of the latent-action panel (world model only)."""
         return self.path / "panel.json"
+
+    @property
+    def pictures(self) -> Path:
+        """Folder of what was imagined of held-out images (world model only)."""
+        return self.path / "pictures"
 
     @property
     def done_marker(self) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lawm.data_modules.episode import Episode
 from lawm.data_modules.label_budget import HELD_OUT_STREAM, choose_episodes, parse_budget
 from lawm.data_modules.label_file import read_label_file
 from lawm.data_modules.shard_reader import OpenShard, open_shard
@@ -67,6 +68,8 @@ def copy_episodes(
         action_repeat=bounds.action_repeat,
         control_timestep=max(meta.control_timestep for meta in metas),
         provenance={"command": command, "sources": sources},
+        # where some pictures are of unknown origin, all of the copy are
+        renderer=headers[0].renderer if all(header.renderer for header in headers) else None,
         overwrite=overwrite,
     ) as writer:
         for header in headers:
@@ -74,13 +77,17 @@ def copy_episodes(
                 shard.check(hashes=True)
                 for number in range(shard.episodes.num_episodes):
                     if episodes(shard, number):
-                        _add(writer, shard, number, actions, rewards)
+                        wanted = {
+                            "action": actions(shard, number),
+                            "reward": rewards(shard, number),
+                        }
+                        writer.add(read_episode(shard, number, **wanted))
         return writer.num_episodes
 
 
 def merge_shards(paths: Sequence[Path], target: Path, *, overwrite: bool = False) -> int:
     """Write the episodes of some shards of one layout into one; see :func:`copy_episodes`."""
-    _refuse_same(paths, [target])
+    refuse_same(paths, [target])
     headers = read_headers(list(paths), [])
     return copy_episodes(headers, target, command="lawm data merge", overwrite=overwrite)
 
@@ -112,7 +119,7 @@ def split_shard(
     Raises:
         LawmError: A part would have no episode; else as :func:`copy_episodes`.
     """
-    _refuse_same([path], [train, held_out])
+    refuse_same([path], [train, held_out])
     for target in (train, held_out):
         if target.exists() and not overwrite:
             raise LawmError(
@@ -180,7 +187,7 @@ def strip_shard(
     """
     if not actions and not rewards:
         raise LawmError(f"Nothing is to be taken from {path}: give --actions, --rewards or both.")
-    _refuse_same([path], [target])
+    refuse_same([path], [target])
     (header,) = read_headers([path], [])
     kept: set[int] = set()
     if keep is not None:
@@ -199,21 +206,30 @@ def strip_shard(
     return len(kept)
 
 
-def _add(
-    writer: ShardWriter, shard: OpenShard, number: int, actions: Keeps, rewards: Keeps
-) -> None:
+def read_episode(
+    shard: OpenShard, number: int, *, action: bool = True, reward: bool = True
+) -> Episode:
+    """An episode of a shard.
+
+    Args:
+        shard: An open one.
+        number: Of the episode.
+        action: Read its actions, if it has any.
+        reward: Likewise.
+
+    Raises:
+        LawmError: It is damaged.
+    """
     index, arrays = shard.episodes, shard.arrays
     start, stop = int(index.offset[number]), int(index.offset[number + 1])
 
     def rows(name: str, end: int) -> NDArray[Any]:
         return arrays[name].read(start, end)
 
-    has_action = index.has_action[number] and actions(shard, number)
-    has_reward = index.has_reward[number] and rewards(shard, number)
-    writer.add_episode(
-        {key: array.read(start, stop) for key, array in shard.obs.items()},
-        rows("action", stop - 1) if has_action else None,
-        rows("reward", stop - 1) if has_reward else None,
+    return Episode(
+        obs={key: array.read(start, stop) for key, array in shard.obs.items()},
+        action=rows("action", stop - 1) if index.has_action[number] and action else None,
+        reward=rows("reward", stop - 1) if index.has_reward[number] and reward else None,
         terminated=bool(rows("terminated", stop - 1)[-1]),
         truncated=bool(rows("truncated", stop - 1)[-1]),
         source_id=index.source_id[number],
@@ -221,7 +237,7 @@ def _add(
     )
 
 
-def _refuse_same(sources: Sequence[Path], targets: Sequence[Path]) -> None:
+def refuse_same(sources: Sequence[Path], targets: Sequence[Path]) -> None:
     """A shard is never written over one that it is made from, --overwrite or not."""
     seen = {path.resolve() for path in sources}
     for target in targets:
@@ -230,4 +246,11 @@ def _refuse_same(sources: Sequence[Path], targets: Sequence[Path]) -> None:
         seen.add(target.resolve())
 
 
-__all__ = ["copy_episodes", "merge_shards", "split_shard", "strip_shard"]
+__all__ = [
+    "copy_episodes",
+    "merge_shards",
+    "read_episode",
+    "refuse_same",
+    "split_shard",
+    "strip_shard",
+]

@@ -62,6 +62,8 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         shards: Trajectory shards whose episodes may be labelled: paths or glob patterns, relative
             to the current folder.
         action_free_shards: Shards whose actions, if any, are never used.
+        observation_keys: The observations that are used, such as [pixels], where the shards hold
+            more; by default all of them.
         labels: How many training episodes carry labels (actions, and rewards if there are any):
             "10%", "12 episodes" or "all". The others of `shards` become action-free. A share is
             of the episodes with actions that are not held out. Or a file of `lawm data label`,
@@ -104,6 +106,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         workers: int | None = None,
         cache_dir: str | None = None,
         verify: bool = True,
+        observation_keys: list[str] | None = None,
     ) -> None:
         super().__init__()
         if not 0.0 < labelled_ratio <= 1.0:
@@ -124,6 +127,11 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         self._action_free_shards = _as_list(action_free_shards)
         if not self._shards:
             raise LawmError("data.shards is empty; name at least one shard with actions.")
+        if observation_keys is not None and not observation_keys:
+            raise LawmError(
+                "data.observation_keys is empty; name at least one key, or leave it out to use all."
+            )
+        self._observation_keys = observation_keys
         self._label_file = Path(str(labels)) if is_label_file(labels) else None
         self._labels = parse_budget("all" if self._label_file else labels, "labels")
         self._held_out = parse_budget(held_out, "held_out", may_be_zero=True)
@@ -154,6 +162,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         self._headers = read_headers(
             find_shards(self._shards, "shards"),
             find_shards(self._action_free_shards, "action_free_shards"),
+            self._observation_keys,
         )
         if self._label_file is not None:
             self._split = split_by_file(self._headers, self._label_file)
@@ -198,17 +207,19 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         """What the model is built from."""
         store, returns = self.store, self._training_returns()
         metas = [header.meta for header in self._headers]  # they agree, or do not know
-        bounds = next(meta for meta in metas if meta.action_dim > 0)
+        acting = next(meta for meta in metas if meta.action_dim > 0)
+        step = max(meta.step_seconds for meta in metas)
         return DataSpec(
             observations=store.observation_specs(self._training_episodes()),
-            action_low=tuple(bounds.action_low.tolist()),
-            action_high=tuple(bounds.action_high.tolist()),
+            action_low=tuple(acting.action_low.tolist()),
+            action_high=tuple(acting.action_high.tolist()),
             env_id=max(meta.env_id for meta in metas),
-            action_repeat=metas[0].action_repeat,
-            control_timestep=max(meta.control_timestep for meta in metas),
+            action_repeat=acting.action_repeat,
+            control_timestep=acting.control_timestep or step / acting.action_repeat,
             return_mean=float(returns.mean()) if len(returns) else float("nan"),
             return_best=float(returns.max()) if len(returns) else float("nan"),
             terminates=store.terminates(self._training_episodes()),
+            renderer=next((h.renderer for h in self._headers if h.renderer), None),
         )
 
     def fingerprint(self) -> str:

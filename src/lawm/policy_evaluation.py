@@ -70,6 +70,7 @@ class PolicyEvaluation:
             final_episodes=settings.final_episodes,
             seed=settings.seed,
             timeout=settings.timeout,
+            renderer=self._spec.renderer,
             data_return_mean=self._spec.return_mean,
             data_return_best=self._spec.return_best,
             csv_path=folder.evaluation_file,
@@ -88,6 +89,7 @@ class PolicyEvaluation:
                 episodes=settings.final_episodes,
                 seed=settings.seed,
                 timeout=settings.timeout,
+                renderer=self._spec.renderer,
             )
         except SimulatorFault as fault:
             return failed_evaluation(str(fault))

@@ -16,7 +16,7 @@ from lawm.callbacks.latent_action_panel import LatentActionPanelCallback
 from lawm.callbacks.progress import logged
 from lawm.callbacks.throughput import num_transitions
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
-from lawm.envs import make_env
+from lawm.environment_check import check_environment
 from lawm.fit_config import FitConfig, StageName
 from lawm.policy_evaluation import PolicyEvaluation
 from lawm.policy_module import LatentPolicyModule
@@ -272,7 +272,7 @@ class TwoStageTrainer:
                 "sets none."
             )
             return None
-        make_env(env_id, self._spec.action_repeat)
+        check_environment(self._spec, env_id)
         return env_id
 
 

@@ -122,6 +122,10 @@ class TwoStageTrainer:
             self._folder.write_report(report)
         return report
 
+    def data_summary(self) -> dict[str, int | float | str]:
+        """Key figures of the data, once prepared."""
+        return self._data.summary()
+
     def _new_world_model(self) -> WorldModelModule:
         return WorldModelModule(self._spec, **self._config.world_model)
 

@@ -6,15 +6,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import matplotlib.axes
 import numpy as np
 
-from lawm.html_report.return_figures import mean_curve
+from lawm.html_report.return_figures import draw_data_returns, mean_curve
 from lawm.html_report.run_files import Curve
 from lawm.html_report.run_record import RunRecord
 from lawm.html_report.svg_figure import (
     DASHES,
-    INK,
     SERIES,
     Figure,
     Line,
@@ -114,7 +112,9 @@ def _overlay(
         if not keys:
             return None
         if with_data:
-            _draw_data(axis, runs)
+            means, bests = ({run.data_mean for run in runs}, {run.data_best for run in runs})
+            if len(means) == 1 and len(bests) == 1:  # else the data differ
+                draw_data_returns(axis, means.pop(), bests.pop())
         axis.set(xlabel=f"updates of the {stage}", ylabel=y_label)
         axis.xaxis.set_major_locator(step_ticks(8))
     return Figure(title, to_svg(figure, title), caption, keys)
@@ -126,19 +126,6 @@ def mean_of(curves: Sequence[Curve]) -> Curve:
     shared = sorted(set.intersection(*(set(value) for value in values)))
     means = [float(np.mean([value[step] for value in values])) for step in shared]
     return Curve(np.array(shared), np.array(means))
-
-
-def _draw_data(axis: matplotlib.axes.Axes, runs: Sequence[RunRecord]) -> None:
-    """The returns of the data, where all runs have the same."""
-    for name, dash in (("best", "--"), ("mean", ":")):
-        values = {getattr(run, f"data_{name}") for run in runs} - {None}
-        if len(values) != 1:
-            continue
-        (value,) = values
-        axis.axhline(value, color=INK, linestyle=dash, linewidth=1.3)
-        text = f"{name} episode of the data, {value:.0f}"
-        transform = axis.get_yaxis_transform()
-        axis.text(1.0, value, text, transform=transform, ha="right", va="bottom", fontsize=10)
 
 
 __all__ = [

@@ -73,6 +73,7 @@ def folder_page(record: FolderRecord, out: Path) -> str:
         "folder.html",
         {
             "title": title,
+            "wide": True,
             "record": record,
             "rows": [_row(run, out) for run in record.runs],
             "groups": _groups(record.runs),

@@ -36,7 +36,7 @@ def render(template: str, context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["duration"] = duration
+    environment.filters |= {"duration": duration, "plain": plain}
     assert environment.loader is not None
     script = environment.loader.get_source(environment, "sort.js")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -90,4 +90,17 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {left:02d} s" if minutes else f"{left} s"
 
 
-__all__ = ["MARK", "check_page_path", "duration", "render", "write_page"]
+def plain(value: object) -> str:
+    """A value of a file for people: few digits, thousands apart, lists without brackets."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "unknown"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(plain(item) for item in value)
+    return str(value)
+
+
+__all__ = ["MARK", "check_page_path", "duration", "plain", "render", "write_page"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib.axes
 import numpy as np
 
 from lawm.html_report.run_files import Curve
@@ -26,23 +27,17 @@ def return_figure(run: RunRecord) -> Figure | None:
     with page_style():
         figure = new_figure(10.0, 4.4)
         axis = figure.add_subplot()
-        for value, label, dash in ((run.data_best, "best", "--"), (run.data_mean, "mean", ":")):
-            if value is not None:
-                axis.axhline(value, color=INK, linestyle=dash, linewidth=1.3)
-                text = f"{label} episode of the data, {value:.0f}"
-                place = (1.0, value)
-                transform = axis.get_yaxis_transform()
-                axis.text(*place, text, transform=transform, ha="right", va="bottom", fontsize=10)
+        draw_data_returns(axis, run.data_mean, run.data_best)
         for row in run.measured:
-            steps = [row.step] * len(row.returns)
+            steps = [float(row.step)] * len(row.returns)
             axis.plot(steps, row.returns, "o", color=SERIES[0], markersize=4, alpha=0.35)
         mean = mean_curve(run.measured)
         axis.plot(mean.steps, mean.values, "-o", color=SERIES[0], linewidth=2.4, markersize=6)
         for row in run.evaluations:
             if row.mean is None:
-                axis.axvline(row.step, color=BAD, linewidth=1.2, linestyle=":")
+                axis.axvline(float(row.step), color=BAD, linewidth=1.2, linestyle=":")
         if run.best is not None:
-            place = (run.best.step, run.best.mean or 0.0)
+            place = (float(run.best.step), run.best.mean or 0.0)
             axis.annotate(
                 f"best, {run.best.mean:.0f}",
                 place,
@@ -54,7 +49,7 @@ def return_figure(run: RunRecord) -> Figure | None:
             )
         axis.set(xlabel="updates of the policy", ylabel="return of an episode")
         axis.xaxis.set_major_locator(step_ticks(8))
-        axis.margins(x=0.05, y=0.1)
+        axis.margins(x=0.08, y=0.1)
     failed = sum(row.mean is None for row in run.evaluations)
     caption = (
         "Line: mean return of the evaluation episodes, whose starts are the same every time; dots: "
@@ -65,6 +60,22 @@ def return_figure(run: RunRecord) -> Figure | None:
     if failed:
         caption += f" Dotted vertical lines: {failed} evaluations that failed."
     return Figure("Return in the environment", to_svg(figure, "Return along training"), caption)
+
+
+def draw_data_returns(axis: matplotlib.axes.Axes, mean: float | None, best: float | None) -> None:
+    """The returns of the data as lines with their names."""
+    for value, name, dash in ((best, "best", "--"), (mean, "mean", ":")):
+        if value is None:
+            continue
+        axis.axhline(value, color=INK, linestyle=dash, linewidth=1.3)
+        axis.annotate(
+            f"{name} episode of the data, {value:.0f}",
+            (1.0, value),
+            xycoords=axis.get_yaxis_transform(),
+            ha="right",
+            va="bottom",
+            fontsize=10,
+        )
 
 
 def mean_curve(rows: list[EvaluationRow]) -> Curve:
@@ -84,7 +95,7 @@ def promise_figure(run: RunRecord) -> Figure | None:
     ]
     if not rows:
         return None
-    steps = [row.step for row in rows]
+    steps = [float(row.step) for row in rows]
     with page_style():
         figure = new_figure(10.0, 3.2)
         axis = figure.add_subplot()
@@ -108,4 +119,4 @@ def promise_figure(run: RunRecord) -> Figure | None:
     return Figure(title, to_svg(figure, title), caption, keys)
 
 
-__all__ = ["mean_curve", "promise_figure", "return_figure"]
+__all__ = ["draw_data_returns", "mean_curve", "promise_figure", "return_figure"]

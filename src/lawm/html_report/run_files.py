@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,9 @@ from lawm.errors import LawmError
 from lawm.safe_yaml import read_yaml
 
 MAX_BYTES = 200_000_000  # of one file; a metrics.csv of 100,000 rows has about 50 million
+
+
+MAX_NUMBER = 1e30  # no figure is drawn of larger ones
 
 
 @dataclass(frozen=True)
@@ -126,14 +128,14 @@ class FileReader:
 
 
 def number(value: object) -> float | None:
-    """A finite number, also from text; None for anything else."""
+    """A number, also from text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         result = float(value)
     except (ValueError, OverflowError):
         return None
-    return result if math.isfinite(result) else None
+    return result if abs(result) <= MAX_NUMBER else None  # not of NaN either
 
 
 def numbers(value: object) -> list[float]:

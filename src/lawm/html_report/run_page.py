@@ -60,6 +60,7 @@ def run_page(path: Path) -> str:
         "run.html",
         {
             "title": run.name,
+            "wide": False,
             "run": run,
             "key_figures": key_figures(run),
             "verdict": verdict,
@@ -127,7 +128,11 @@ def commands(run: RunRecord) -> list[tuple[str, str]]:
 
 def _spread(row: EvaluationRow) -> str:
     spread = "" if row.std is None else f"± {row.std:.0f} over {len(row.returns)} episodes, "
-    normalised = "" if row.normalised is None else f"; normalised {row.normalised:.2f}"
+    normalised = (
+        ""
+        if row.normalised is None
+        else f"; {row.normalised:.2f} of the way from the data's mean to its best"
+    )
     return f"{spread}update {row.step:,}{normalised}"
 
 

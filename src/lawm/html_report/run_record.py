@@ -112,7 +112,7 @@ def read_run(path: Path, name: str | None = None) -> RunRecord:
 
     Args:
         path: The folder.
-        name: To tell the run from others; default the folder's own name.
+        name: To tell the run from others; default the folder's own name and that above it.
 
     Raises:
         LawmError: It is no run folder, or a link in it leads out of it.
@@ -127,7 +127,7 @@ def read_run(path: Path, name: str | None = None) -> RunRecord:
     starts = provenance.get("starts")
     record = RunRecord(
         path=path,
-        name=name or path.resolve().name,
+        name=name or "/".join(path.resolve().parts[-2:]),  # runs/NAME/DATE-TIME
         status=status_of(
             folder, {key: stage.progress for key, stage in stages.items()}, report, bool(faults)
         ),

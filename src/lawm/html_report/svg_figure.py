@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -122,7 +123,8 @@ def to_svg(figure: matplotlib.figure.Figure, title: str) -> Markup:
         title: Read aloud in place of the picture.
     """
     buffer = io.StringIO()
-    with page_style():
+    with page_style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has others
         figure.savefig(buffer, format="svg", metadata=_METADATA)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
@@ -144,21 +146,44 @@ def small_panels(panels: Sequence[SmallPanel], x_label: str, title: str) -> Mark
     """A grid of small axes that share the time axis."""
     rows = -(-len(panels) // COLUMNS)
     with page_style():
-        figure = new_figure(10.0, 2.35 * rows + 0.3)
-        axes = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
+        figure, axes = _grid(rows)
         for axis, panel in zip(axes, panels, strict=False):
             for line in panel.lines:
                 draw(axis, line)
             if panel.threshold is not None:
                 axis.axhline(panel.threshold, color=BAD, linewidth=1.2, linestyle="--")
-            axis.set_title(panel.title, fontsize=10.5)
+            axis.set_title(panel.title[:60], fontsize=10.5)
+            axis.tick_params(labelsize=10)
             axis.xaxis.set_major_locator(step_ticks(4))
             axis.yaxis.set_major_locator(MaxNLocator(5))
             _leave_out_the_start(axis, panel)
         for axis in axes[len(panels) :]:
             axis.remove()
-        figure.supxlabel(x_label, fontsize=10.5)
+        figure.supxlabel(x_label, fontsize=10.5, y=0.1 / figure.get_figheight(), va="bottom")
     return to_svg(figure, title)
+
+
+def _grid(rows: int) -> tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]:
+    """Rows of three axes at fixed places, which takes half as long as finding the best ones."""
+    width, height = 10.0, 2.35 * rows + 0.25  # inches, as all here
+    left, right, top, bottom, gap = 0.7, 0.1, 0.3, 0.65, 0.8
+    figure = matplotlib.figure.Figure(figsize=(width, height))
+    each_width = (width - left - right - (COLUMNS - 1) * gap) / COLUMNS
+    each_height = (height - top - bottom - (rows - 1) * gap) / rows
+    axes = figure.subplots(
+        rows,
+        COLUMNS,
+        squeeze=False,
+        gridspec_kw={
+            "left": left / width,
+            "right": 1 - right / width,
+            "top": 1 - top / height,
+            "bottom": bottom / height,
+            "wspace": gap / each_width,
+            "hspace": gap / each_height,
+        },
+    )
+    return figure, list(axes.flatten())
 
 
 def draw(axis: matplotlib.axes.Axes, line: Line, width: float = 1.8, alpha: float = 1.0) -> None:

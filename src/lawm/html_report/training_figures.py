@@ -58,9 +58,10 @@ def world_model_figure(run: RunRecord) -> Figure | None:
     title = "Losses of the world model"
     caption = (
         "Means since the last point. The scale leaves out the first twentieth of the updates. "
-        "Good: all fall and level off, labelled and action-free rows alike. Bad: the held-out "
-        "line turns up while the labelled one falls, which is over-fit of the few labels; the latent "
-        "action's KL goes to zero (collapse), or runs far above that of the labelled rows (leak)."
+        "Good: all fall and level off, labelled and action-free rows alike. Bad: the held-out line "
+        "turns up while the labelled one falls, which is over-fit of the few labels; the "
+        "latent action's KL goes to zero (collapse), or runs far above that of the labelled rows "
+        "(leak)."
     )
     legend = [
         ("labelled", LABELLED, "-"),
@@ -83,9 +84,9 @@ def policy_figure(run: RunRecord) -> Figure | None:
     title = "Policy, in imagination"
     caption = (
         "All of it happens inside the world model: a rising imagined return is no proof, compare "
-        "it with the return in the environment. Good: return and value rise together and level off. "
-        "Bad: the imagined return climbs on after the true one has stopped; the entropy collapses "
-        "within the first updates."
+        "it with the return in the environment. Good: return and value rise together and level "
+        "off. Bad: the imagined return climbs on after the true one has stopped; the entropy "
+        "collapses within the first updates."
     )
     return Figure(title, small_panels(panels, "updates of the policy", title), caption)
 
@@ -112,8 +113,8 @@ def throughput_figure(run: RunRecord) -> Figure | None:
     title = "Speed"
     caption = (
         "Good: level lines, and a share of waiting near zero. Bad: a speed that falls along the "
-        "run (another process on the machine, or memory that runs out), or a share of waiting above a "
-        "tenth: see the page on data loading."
+        "run (another process on the machine, or memory that runs out), or a share of waiting "
+        "above a tenth: see the page on data loading."
     )
     legend = [("stage 1, world model", colours["world_model"], "-")]
     legend.append(("stage 2, policy", colours["policy"], "-"))

@@ -21,6 +21,7 @@ from lawm.callbacks.evaluation_point import EvaluationPoint, PredictsReturn, wri
 from lawm.envs.simulator_process import SimulatorFault
 from lawm.errors import LawmError
 from lawm.evaluation import EvaluationResult, Evaluator
+from lawm.renderer_spec import RendererSpec
 
 IMAGINED_VALUE = "evaluation/imagined_value"
 DISCOUNTED_RETURN = "evaluation/discounted_return"
@@ -64,6 +65,7 @@ class EvaluationCallback(pl.Callback):
         seed: int = 0,
         max_parallel: int = 10,
         timeout: float = 60.0,
+        renderer: RendererSpec | None = None,
         data_return_mean: float = math.nan,
         data_return_best: float = math.nan,
         csv_path: str | Path | None = None,
@@ -80,6 +82,7 @@ class EvaluationCallback(pl.Callback):
             seed: Episode i starts from ``seed + i`` in every evaluation, so they are paired.
             max_parallel: Episodes that run side by side.
             timeout: Seconds after which simulators that do not answer are killed.
+            renderer: Of the pictures that the agent sees; None for one that sees none.
             data_return_mean: Mean return of the training data's episodes; NaN if unknown.
             data_return_best: Their best return; NaN if unknown.
             csv_path: One row an evaluation; the file always holds :attr:`results`, no more.
@@ -94,6 +97,7 @@ class EvaluationCallback(pl.Callback):
         self._seed = seed
         self._max_parallel = max_parallel
         self._timeout = timeout
+        self._renderer = renderer
         self._data_returns = (data_return_mean, data_return_best)
         self._csv_path = Path(csv_path) if csv_path else None
         self._best_checkpoint_path = best_checkpoint_path
@@ -114,7 +118,9 @@ class EvaluationCallback(pl.Callback):
                 self._evaluator = self._make_evaluator()
 
     def _make_evaluator(self) -> Evaluator:
-        return Evaluator(self._env_id, self._action_repeat, self._max_parallel, self._timeout)
+        return Evaluator(
+            self._env_id, self._action_repeat, self._max_parallel, self._timeout, self._renderer
+        )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count the steps to the next evaluation from where training starts or resumes."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from lawm.data_modules.episode import Episode
 from lawm.envs import Environment, make_env
+from lawm.renderer_spec import RendererSpec
 
 
 class Behaviour(Protocol):
@@ -28,20 +30,36 @@ class Behaviour(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of an episode beside actions and rewards."""
+
+    physics: bool = False  # the simulator's state at every observation
+    states: bool = True  # what the behaviour observes; without, the pictures alone
+    renderer: RendererSpec | None = None  # of pictures at every observation
+
+    def make_env(self, env_id: str, action_repeat: int, seed: int) -> Environment:
+        """The environment that gives what is to be kept, and states to act on in any case."""
+        return make_env(env_id, action_repeat, seed, self.renderer)
+
+
+_STATES = Kept()
+
+
 class EpisodeRecorder:
     """An environment that keeps what happens and gives it out as :class:`Episode`.
 
     Args:
         env: Where to act.
         source: Begins the source id of every episode; its number within the source follows.
-        store_physics: Keep the simulator's state at every observation.
+        kept: What of it.
     """
 
-    def __init__(self, env: Environment, source: str, *, store_physics: bool = False) -> None:
+    def __init__(self, env: Environment, source: str, kept: Kept = _STATES) -> None:
         self.env = env
         self.num_steps = 0
         self._source = source
-        self._store_physics = store_physics
+        self._kept = kept
         self._num_episodes = 0
         self._finished: list[Episode] = []
         self._obs: list[dict[str, np.ndarray]] = []
@@ -74,8 +92,9 @@ class EpisodeRecorder:
         return finished
 
     def _observe(self, obs: dict[str, np.ndarray]) -> None:
-        self._obs.append(obs)
-        if self._store_physics:
+        pictures = self._kept.renderer.cameras if self._kept.renderer else {}
+        self._obs.append({k: v for k, v in obs.items() if self._kept.states or k in pictures})
+        if self._kept.physics:
             self._physics.append(self.env.physics_state())
 
     def _finish(self, terminated: bool, truncated: bool) -> None:
@@ -87,7 +106,7 @@ class EpisodeRecorder:
                 terminated=terminated,
                 truncated=truncated,
                 source_id=f"{self._source}/{self._num_episodes}",
-                physics=np.stack(self._physics) if self._store_physics else None,
+                physics=np.stack(self._physics) if self._kept.physics else None,
             )
         )
         self._num_episodes += 1
@@ -101,17 +120,17 @@ class RandomBehaviour:
         action_repeat: Control steps that one action is held for.
         steps: Budget of agent steps.
         seed: Of the start states and the actions.
-        store_physics: Keep the simulator's states.
+        kept: What is kept of the episodes.
 
     Raises:
         LawmError: No such environment.
     """
 
     def __init__(
-        self, env_id: str, *, action_repeat: int, steps: int, seed: int, store_physics: bool = False
+        self, env_id: str, *, action_repeat: int, steps: int, seed: int, kept: Kept = _STATES
     ) -> None:
-        env = make_env(env_id, action_repeat, seed)
-        self._recorder = EpisodeRecorder(env, "random", store_physics=store_physics)
+        env = kept.make_env(env_id, action_repeat, seed)
+        self._recorder = EpisodeRecorder(env, "random", kept)
         self._steps = steps
         self._rng = np.random.default_rng(seed)
 
@@ -136,4 +155,4 @@ class RandomBehaviour:
         return {"name": "random", "distribution": "uniform between the action bounds"}
 
 
-__all__ = ["Behaviour", "EpisodeRecorder", "RandomBehaviour"]
+__all__ = ["Behaviour", "EpisodeRecorder", "Kept", "RandomBehaviour"]

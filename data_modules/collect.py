@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -22,12 +22,15 @@ from rich.progress import (
 )
 
 from lawm import __version__
-from lawm.data_modules.behaviour import Behaviour, RandomBehaviour
+from lawm.data_modules.behaviour import Behaviour, Kept, RandomBehaviour
 from lawm.data_modules.episode import Episode
 from lawm.data_modules.sac_behaviour import Keep, SacBehaviour
 from lawm.data_modules.shard_writer import ShardWriter
 from lawm.envs import make_env
+from lawm.envs.pixel_observations import make_renderer
+from lawm.envs.rendering import working_backend
 from lawm.errors import LawmError
+from lawm.renderer_spec import RendererSpec
 
 LOG_EVERY = 10  # episodes from one line to the next where there is no terminal to draw a bar on
 RECENT = 10  # episodes that the shown mean return covers
@@ -49,6 +52,9 @@ class CollectConfig:
     checkpoint_every: int = 10_000  # of sac's rollouts: agent steps between checkpoints
     rollout_episodes: int = 5  # of sac's rollouts: episodes of each checkpoint
     store_physics: bool = False
+    pixels: int | None = None  # side of the pictures that are kept; None keeps none
+    camera: tuple[str, ...] = ()  # names or numbers; none is the first camera
+    no_states: bool = False  # keep the pictures alone
     overwrite: bool = False
 
     def command(self) -> str:
@@ -62,7 +68,8 @@ class CollectConfig:
             ):
                 continue
             option = f"--{field.name.replace('_', '-')}"
-            words += [option] if value is True else [option, str(value)]
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            words += [option] if value is True else [option, text]
         return shlex.join([*words, str(self.path)])
 
     def check(self) -> None:
@@ -83,6 +90,9 @@ class CollectConfig:
                 f"--checkpoint-every is {self.checkpoint_every}, beyond --steps {self.steps}: no "
                 "checkpoint would be rolled out. Lower the one or raise the other."
             )
+        if self.pixels is None and (self.camera or self.no_states):
+            option = "--camera" if self.camera else "--no-states"
+            raise LawmError(f"{option} needs --pixels SIZE, such as --pixels 64.")
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,10 @@ def collect(config: CollectConfig, console: Console | None = None) -> CollectRep
     config.check()
     console = console or Console(stderr=True)
     probe = make_env(config.env, config.action_repeat, config.seed)
+    renderer = None
+    if config.pixels is not None:
+        renderer = make_renderer(probe, config.pixels, config.camera)
+        renderer = replace(renderer, backend=working_backend())
     writer = ShardWriter(
         config.path,
         action_low=probe.action_low,
@@ -116,24 +130,17 @@ def collect(config: CollectConfig, console: Console | None = None) -> CollectRep
         env_id=config.env,
         action_repeat=config.action_repeat,
         control_timestep=probe.control_timestep,
+        renderer=renderer,
         overwrite=config.overwrite,
     )
     probe.close()
     returns: list[float] = []
     interrupted = False
     with writer:
-        behaviour = _make_behaviour(config)
+        behaviour = _make_behaviour(config, renderer)
         try:
             for episode in _with_progress(behaviour, config, console):
-                writer.add_episode(
-                    episode.obs,
-                    episode.action,
-                    episode.reward,
-                    terminated=episode.terminated,
-                    truncated=episode.truncated,
-                    source_id=episode.source_id,
-                    physics=episode.physics,
-                )
+                writer.add(episode)
                 returns.append(episode.episode_return)
         except KeyboardInterrupt:
             interrupted = True
@@ -150,12 +157,12 @@ def collect(config: CollectConfig, console: Console | None = None) -> CollectRep
     return CollectReport(config.path, tuple(returns), behaviour.num_steps, interrupted)
 
 
-def _make_behaviour(config: CollectConfig) -> Behaviour:
+def _make_behaviour(config: CollectConfig, renderer: RendererSpec | None) -> Behaviour:
     common: dict[str, Any] = {
         "action_repeat": config.action_repeat,
         "steps": config.steps,
         "seed": config.seed,
-        "store_physics": config.store_physics,
+        "kept": Kept(physics=config.store_physics, states=not config.no_states, renderer=renderer),
     }
     if config.policy == "random":
         return RandomBehaviour(config.env, **common)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lawm.data_modules.episode import Episode
 from lawm.data_modules.label_budget import HELD_OUT_STREAM, choose_episodes, parse_budget
 from lawm.data_modules.label_file import read_label_file
 from lawm.data_modules.shard_reader import OpenShard, open_shard
@@ -66,6 +68,8 @@ def copy_episodes(
         action_repeat=bounds.action_repeat,
         control_timestep=max(meta.control_timestep for meta in metas),
         provenance={"command": command, "sources": sources},
+        # where some pictures are of unknown origin, all of the copy are
+        renderer=headers[0].renderer if all(header.renderer for header in headers) else None,
         overwrite=overwrite,
     ) as writer:
         for header in headers:
@@ -73,13 +77,17 @@ def copy_episodes(
                 shard.check(hashes=True)
                 for number in range(shard.episodes.num_episodes):
                     if episodes(shard, number):
-                        _add(writer, shard, number, actions, rewards)
+                        wanted = {
+                            "action": actions(shard, number),
+                            "reward": rewards(shard, number),
+                        }
+                        writer.add(read_episode(shard, number, **wanted))
         return writer.num_episodes
 
 
 def merge_shards(paths: Sequence[Path], target: Path, *, overwrite: bool = False) -> int:
     """Write the episodes of some shards of one layout into one; see :func:`copy_episodes`."""
-    _refuse_same(paths, [target])
+    refuse_same(paths, [target])
     headers = read_headers(list(paths), [])
     return copy_episodes(headers, target, command="lawm data merge", overwrite=overwrite)
 
@@ -91,6 +99,7 @@ def split_shard(
     *,
     budget: str,
     seed: int = 0,
+    source: str | None = None,
     overwrite: bool = False,
 ) -> tuple[int, int]:
     """Write the episodes of a shard into two, one to train on and one to measure on.
@@ -101,15 +110,16 @@ def split_shard(
         held_out: The other one.
         budget: Episodes to hold out, such as "10%" or "12 episodes".
         seed: Which; a smaller budget with the same seed is part of a larger one.
+        source: Instead of a budget: pattern of the source ids of ``held_out``, as "sac/rollout*".
         overwrite: Replace existing files.
 
     Returns:
         Episodes in ``train`` and in ``held_out``.
 
     Raises:
-        LawmError: The budget leaves nothing to train on; else as :func:`copy_episodes`.
+        LawmError: A part would have no episode; else as :func:`copy_episodes`.
     """
-    _refuse_same([path], [train, held_out])
+    refuse_same([path], [train, held_out])
     for target in (train, held_out):
         if target.exists() and not overwrite:
             raise LawmError(
@@ -117,17 +127,36 @@ def split_shard(
                 "with --overwrite."
             )
     (header,) = read_headers([path], [])
-    num = header.episodes.num_episodes
-    count = parse_budget(budget, "held_out").num_episodes(num)
-    if count >= num:
-        raise LawmError(f"{budget} of the {num} episodes of {path} leave none to train on.")
-    chosen = set(choose_episodes(np.arange(num), count, seed=seed, stream=HELD_OUT_STREAM).tolist())
-    command = f"lawm data split --held-out '{budget}' --seed {seed}"
+    if source is None:
+        chosen = _chosen_by_budget(header, budget, seed)
+        command = f"lawm data split --held-out '{budget}' --seed {seed}"
+    else:
+        chosen = _chosen_by_source(header, source)
+        command = f"lawm data split --source '{source}'"
     options: dict[str, Any] = {"command": command, "overwrite": overwrite}
     return (
         copy_episodes([header], train, episodes=lambda _, number: number not in chosen, **options),
         copy_episodes([header], held_out, episodes=lambda _, number: number in chosen, **options),
     )
+
+
+def _chosen_by_budget(header: ShardHeader, budget: str, seed: int) -> set[int]:
+    num = header.episodes.num_episodes
+    count = parse_budget(budget, "held_out").num_episodes(num)
+    if count >= num:
+        raise LawmError(f"{budget} of the {num} episodes of {header.path} leave none to train on.")
+    return set(choose_episodes(np.arange(num), count, seed=seed, stream=HELD_OUT_STREAM).tolist())
+
+
+def _chosen_by_source(header: ShardHeader, pattern: str) -> set[int]:
+    ids = header.episodes.source_id
+    chosen = {number for number, text in enumerate(ids) if fnmatchcase(text, pattern)}
+    if not chosen or len(chosen) == len(ids):
+        raise LawmError(
+            f"--source {pattern} fits {len(chosen)} of the {len(ids)} episodes of {header.path}; "
+            f"expected some but not all. Their source ids are such as '{ids[0]}' and '{ids[-1]}'."
+        )
+    return chosen
 
 
 def strip_shard(
@@ -158,7 +187,7 @@ def strip_shard(
     """
     if not actions and not rewards:
         raise LawmError(f"Nothing is to be taken from {path}: give --actions, --rewards or both.")
-    _refuse_same([path], [target])
+    refuse_same([path], [target])
     (header,) = read_headers([path], [])
     kept: set[int] = set()
     if keep is not None:
@@ -177,21 +206,30 @@ def strip_shard(
     return len(kept)
 
 
-def _add(
-    writer: ShardWriter, shard: OpenShard, number: int, actions: Keeps, rewards: Keeps
-) -> None:
+def read_episode(
+    shard: OpenShard, number: int, *, action: bool = True, reward: bool = True
+) -> Episode:
+    """An episode of a shard.
+
+    Args:
+        shard: An open one.
+        number: Of the episode.
+        action: Read its actions, if it has any.
+        reward: Likewise.
+
+    Raises:
+        LawmError: It is damaged.
+    """
     index, arrays = shard.episodes, shard.arrays
     start, stop = int(index.offset[number]), int(index.offset[number + 1])
 
     def rows(name: str, end: int) -> NDArray[Any]:
         return arrays[name].read(start, end)
 
-    has_action = index.has_action[number] and actions(shard, number)
-    has_reward = index.has_reward[number] and rewards(shard, number)
-    writer.add_episode(
-        {key: array.read(start, stop) for key, array in shard.obs.items()},
-        rows("action", stop - 1) if has_action else None,
-        rows("reward", stop - 1) if has_reward else None,
+    return Episode(
+        obs={key: array.read(start, stop) for key, array in shard.obs.items()},
+        action=rows("action", stop - 1) if index.has_action[number] and action else None,
+        reward=rows("reward", stop - 1) if index.has_reward[number] and reward else None,
         terminated=bool(rows("terminated", stop - 1)[-1]),
         truncated=bool(rows("truncated", stop - 1)[-1]),
         source_id=index.source_id[number],
@@ -199,7 +237,7 @@ def _add(
     )
 
 
-def _refuse_same(sources: Sequence[Path], targets: Sequence[Path]) -> None:
+def refuse_same(sources: Sequence[Path], targets: Sequence[Path]) -> None:
     """A shard is never written over one that it is made from, --overwrite or not."""
     seen = {path.resolve() for path in sources}
     for target in targets:
@@ -208,4 +246,11 @@ def _refuse_same(sources: Sequence[Path], targets: Sequence[Path]) -> None:
         seen.add(target.resolve())
 
 
-__all__ = ["copy_episodes", "merge_shards", "split_shard", "strip_shard"]
+__all__ = [
+    "copy_episodes",
+    "merge_shards",
+    "read_episode",
+    "refuse_same",
+    "split_shard",
+    "strip_shard",
+]

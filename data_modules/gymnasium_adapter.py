@@ -12,16 +12,16 @@ from lawm.errors import LawmError
 
 
 class GymnasiumAdapter(gymnasium.Env[np.ndarray, np.ndarray]):
-    """The key ``state`` as a box, actions in the environment's units.
+    """The key ``state`` as a box, actions in the environment's units; pictures are passed over.
 
     Raises:
-        LawmError: The environment has other observations.
+        LawmError: The environment has no such observation, or other numbers beside it.
     """
 
     def __init__(self, recorder: EpisodeRecorder) -> None:
         self._recorder = recorder
         obs = recorder.env.reset()
-        if set(obs) != {"state"}:
+        if {key for key, value in obs.items() if value.dtype != np.uint8} != {"state"}:
             raise LawmError(
                 f"{recorder.env.env_id} has the observations {sorted(obs)}; the behaviour policy "
                 "`sac` needs exactly one, called 'state'. Take `--policy random`."

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import lightning.pytorch as pl
 import numpy as np
@@ -39,6 +40,16 @@ from lawm.spec import DataSpec
 MAX_VALIDATION_BATCHES = 8
 
 
+class Labeller(Protocol):
+    """Makes actions for rows that carry none; what has actions comes back as it is."""
+
+    def label_windows(self, batch: Batch) -> Batch:
+        """All rows labelled."""
+
+    def label_episodes(self, episodes: EpisodeBatch) -> EpisodeBatch:
+        """All episodes labelled."""
+
+
 class MixedTrajectoryDataModule(pl.LightningDataModule):
     """Trajectories, and batches of windows from them.
 
@@ -51,6 +62,8 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         shards: Trajectory shards whose episodes may be labelled: paths or glob patterns, relative
             to the current folder.
         action_free_shards: Shards whose actions, if any, are never used.
+        observation_keys: The observations that are used, such as [pixels], where the shards hold
+            more; by default all of them.
         labels: How many training episodes carry labels (actions, and rewards if there are any):
             "10%", "12 episodes" or "all". The others of `shards` become action-free. A share is
             of the episodes with actions that are not held out. Or a file of `lawm data label`,
@@ -93,6 +106,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         workers: int | None = None,
         cache_dir: str | None = None,
         verify: bool = True,
+        observation_keys: list[str] | None = None,
     ) -> None:
         super().__init__()
         if not 0.0 < labelled_ratio <= 1.0:
@@ -113,6 +127,11 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         self._action_free_shards = _as_list(action_free_shards)
         if not self._shards:
             raise LawmError("data.shards is empty; name at least one shard with actions.")
+        if observation_keys is not None and not observation_keys:
+            raise LawmError(
+                "data.observation_keys is empty; name at least one key, or leave it out to use all."
+            )
+        self._observation_keys = observation_keys
         self._label_file = Path(str(labels)) if is_label_file(labels) else None
         self._labels = parse_budget("all" if self._label_file else labels, "labels")
         self._held_out = parse_budget(held_out, "held_out", may_be_zero=True)
@@ -126,6 +145,11 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         self._headers: list[ShardHeader] = []
         self._split: EpisodeSplit
         self._store: EpisodeStore | None = None
+        self._labeller: Labeller | None = None
+
+    def label_with(self, labeller: Labeller) -> None:
+        """Give the action-free rows of everything that is trained on the labeller's actions."""
+        self._labeller = labeller
 
     def setup(self, stage: str | None = None) -> None:
         """Read all shards; a second call does nothing.
@@ -138,6 +162,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         self._headers = read_headers(
             find_shards(self._shards, "shards"),
             find_shards(self._action_free_shards, "action_free_shards"),
+            self._observation_keys,
         )
         if self._label_file is not None:
             self._split = split_by_file(self._headers, self._label_file)
@@ -182,17 +207,19 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         """What the model is built from."""
         store, returns = self.store, self._training_returns()
         metas = [header.meta for header in self._headers]  # they agree, or do not know
-        bounds = next(meta for meta in metas if meta.action_dim > 0)
+        acting = next(meta for meta in metas if meta.action_dim > 0)
+        step = max(meta.step_seconds for meta in metas)
         return DataSpec(
             observations=store.observation_specs(self._training_episodes()),
-            action_low=tuple(bounds.action_low.tolist()),
-            action_high=tuple(bounds.action_high.tolist()),
+            action_low=tuple(acting.action_low.tolist()),
+            action_high=tuple(acting.action_high.tolist()),
             env_id=max(meta.env_id for meta in metas),
-            action_repeat=metas[0].action_repeat,
-            control_timestep=max(meta.control_timestep for meta in metas),
+            action_repeat=acting.action_repeat,
+            control_timestep=acting.control_timestep or step / acting.action_repeat,
             return_mean=float(returns.mean()) if len(returns) else float("nan"),
             return_best=float(returns.max()) if len(returns) else float("nan"),
             terminates=store.terminates(self._training_episodes()),
+            renderer=next((h.renderer for h in self._headers if h.renderer), None),
         )
 
     def fingerprint(self) -> str:
@@ -249,6 +276,11 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             return batch.pin_memory().to(device, non_blocking=True)
         return batch.to(device)
 
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Where the batch is, give it pseudo-labels if there is a labeller."""
+        del dataloader_idx
+        return self._labeller.label_windows(batch) if self._labeller else batch
+
     def describe(self, batch: Batch) -> list[str]:
         """Where each window of a batch comes from: shard, episode and steps."""
         assert batch.source is not None, "a batch that this module did not make"
@@ -280,7 +312,8 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         assert chunk > 0, chunk
         training = self._training_episodes()
         for start in range(training.start, training.stop, chunk):
-            yield self.store.episode_batch(range(start, min(start + chunk, training.stop)))
+            episodes = self.store.episode_batch(range(start, min(start + chunk, training.stop)))
+            yield self._labeller.label_episodes(episodes) if self._labeller else episodes
 
     def held_out_episodes(self) -> EpisodeBatch:
         """The held-out episodes with all labels, for measuring only; E is 0 if there are none."""
@@ -330,4 +363,4 @@ def _as_list(paths: Sequence[str] | str | None) -> list[str]:
     return [paths] if isinstance(paths, str) else list(paths)
 
 
-__all__ = ["MixedTrajectoryDataModule"]
+__all__ = ["Labeller", "MixedTrajectoryDataModule"]

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lawm.data_modules.behaviour import EpisodeRecorder
+from lawm.data_modules.behaviour import EpisodeRecorder, Kept
 from lawm.data_modules.episode import Episode
-from lawm.envs import make_env
 from lawm.errors import LawmError
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 Keep = Literal["replay", "rollouts", "both"]
 
 LEARN_SLICE = 100  # agent steps between two looks for finished episodes
+_STATES = Kept()
 ROLLOUT_SEED = 1_000_003  # added to the seed: rollouts start elsewhere than training does
 
 
@@ -35,14 +35,14 @@ class SacBehaviour:
     task goes on beyond them. Rollouts sample their actions, as the replay does.
 
     Args:
-        env_id: Where to act; an environment with the one observation key ``state``.
+        env_id: Where to act; an environment with the observation key ``state``.
         action_repeat: Control steps that one action is held for.
         steps: Budget of agent steps of the training; rollouts come on top.
         seed: Of the start states, the networks and the sampling.
         keep: What becomes episodes: the replay, rollouts of checkpoints, or both.
         checkpoint_every: Agent steps from one checkpoint to the next.
         rollout_episodes: Episodes of each checkpoint.
-        store_physics: Keep the simulator's states.
+        kept: What is kept of the episodes.
 
     Raises:
         LawmError: stable-baselines3 is missing, or no such environment.
@@ -58,18 +58,20 @@ class SacBehaviour:
         keep: Keep = "replay",
         checkpoint_every: int = 10_000,
         rollout_episodes: int = 5,
-        store_physics: bool = False,
+        kept: Kept = _STATES,
     ) -> None:
         if importlib.util.find_spec("stable_baselines3") is None:
             raise LawmError(
                 "The behaviour policy `sac` needs stable-baselines3, which is not installed. Run "
                 "`pip install -e '.[collect]'`, or take `--policy random`."
             )
+        # what is not kept is not rendered either: the learner acts on states
         self._replay, self._rollouts = (
-            EpisodeRecorder(
-                make_env(env_id, action_repeat, seed + shift), source, store_physics=store_physics
+            EpisodeRecorder(what.make_env(env_id, action_repeat, seed + shift), source, what)
+            for shift, source, what in (
+                (0, "sac/replay", kept if keep != "rollouts" else _STATES),
+                (ROLLOUT_SEED, "sac/rollout", kept if keep != "replay" else _STATES),
             )
-            for shift, source in ((0, "sac/replay"), (ROLLOUT_SEED, "sac/rollout"))
         )
         self._steps = steps
         self._seed = seed

@@ -106,10 +106,15 @@ class ShardFile(Closing):
 
     def attribute(self, name: str, of: str = "") -> object:
         """The value of an attribute, which must be there."""
-        value: object = self._file.attribute(name, of)
+        value = self.optional_attribute(name, of)
         if value is None:
             place = f"`/{of}` of {self.path}" if of else str(self.path)
             raise LawmError(f"{place} has no attribute `{name}`. {REMAKE}")
+        return value
+
+    def optional_attribute(self, name: str, of: str = "") -> object:
+        """The value of an attribute, None where it is not there."""
+        value: object = self._file.attribute(name, of)
         return value
 
     def observation_keys(self) -> list[str]:

@@ -18,8 +18,10 @@ AT obs_t and the reward of that transition; its last row holds obs_T and NaN for
 ``/action`` and ``/reward`` may be missing where no episode has them. Every dataset carries the
 SHA-256 of its bytes as the attribute ``sha256``. The attributes of the file are the fields of
 :class:`ShardMeta`, the convention ``action_convention = "taken_at"`` and ``complete``, which is
-written last. Texts in attributes are of fixed length: those of variable length lie in a heap that,
-damaged, can stop the HDF5 library for ever, and are read in a process of their own first.
+written last. ``renderer``, the JSON of a :class:`~lawm.renderer_spec.RendererSpec`, is there for
+rendered pictures alone; of imported ones it is not known. Texts in attributes are of fixed length:
+those of variable length lie in a heap that, damaged, can stop the HDF5 library for ever, and are
+read in a process of their own first.
 
 What is absent is NaN and never zero: a reader that forgets a mask then fails loudly.
 """
@@ -34,6 +36,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lawm.renderer_spec import RendererSpec
 
 FORMAT = "lawm-trajectories"
 VERSION = 1
@@ -59,6 +63,12 @@ class ShardMeta:
     action_high: NDArray[np.float64]  # (A,)
     provenance: dict[str, Any]  # how the shard came to be: command, versions, seeds, date
     checksum: str  # SHA-256 over the checksums of all datasets, as hex
+    renderer: RendererSpec | None = None  # of the pictures; None without, and where unknown
+
+    @property
+    def step_seconds(self) -> float:
+        """Seconds of one action, or from one observation to the next; 0 where unknown."""
+        return self.control_timestep * self.action_repeat
 
     @property
     def action_dim(self) -> int:

@@ -49,6 +49,8 @@ def facts(shard: OpenShard) -> dict[str, str]:
         "ends": f"{_count(shard, 'terminated')} terminated, {_count(shard, 'truncated')} truncated",
     }
     rows |= {f"obs/{key}": _kind(values) for key, values in shard.obs.items()}
+    if meta.renderer is not None:
+        rows["renderer"] = f"{meta.renderer} ({meta.renderer.backend or 'unknown backend'})"
     if action := shard.arrays.get("action"):
         bounds = f"{meta.action_low.min():g} to {meta.action_high.max():g}"
         rows["action"] = f"{_kind(action)}, bounds {bounds}"

@@ -15,6 +15,7 @@ from lawm.data_modules.shard_checks import check_content, check_episodes, refuse
 from lawm.data_modules.shard_file import REMAKE, ShardArray, ShardFile
 from lawm.data_modules.shard_format import EpisodeIndex, Shard, ShardMeta, combined_checksum
 from lawm.errors import LawmError
+from lawm.renderer_spec import RendererSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +77,7 @@ def open_shard(path: Path | str) -> OpenShard:
         arrays["truncated"] = file.array("truncated", np.bool_, (rows,))
         arrays["physics"] = file.optional("physics", np.float64, (rows, ...))
         present = {name: array for name, array in arrays.items() if array is not None}
+        _check_renderer(file, meta, present)
     except BaseException:
         file.close()
         raise
@@ -148,6 +150,7 @@ def _read_meta(file: ShardFile) -> ShardMeta:
         action_high=high,
         provenance=_read_provenance(file),
         checksum=combined_checksum(file.checksums()),
+        renderer=_read_renderer(file),
     )
 
 
@@ -160,6 +163,35 @@ def _read_provenance(file: ShardFile) -> dict[str, Any]:
     if not isinstance(provenance, dict):
         raise _bad_attribute(file, "provenance", text, "a JSON object")
     return provenance
+
+
+def _read_renderer(file: ShardFile) -> RendererSpec | None:
+    text = file.optional_attribute("renderer")
+    if text is None:
+        return None
+    try:
+        values = json.loads(str(text))
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise _bad_attribute(file, "renderer", text, "a JSON object")
+    try:
+        return RendererSpec.from_dict(values)
+    except LawmError as error:
+        raise LawmError(f"{file.path}: {error} {REMAKE}") from error
+
+
+def _check_renderer(file: ShardFile, meta: ShardMeta, arrays: dict[str, ShardArray]) -> None:
+    """Refuse a renderer of pictures that are not there, or of another size."""
+    for key in meta.renderer.cameras if meta.renderer else ():
+        array = arrays.get(f"{fmt.OBS_GROUP}/{key}")
+        found = None if array is None else array.step_shape
+        if meta.renderer is not None and found != meta.renderer.shape:
+            raise LawmError(
+                f"{file.path} says that it has pictures `{key}` of shape {meta.renderer.shape}, "
+                f"but `/{fmt.OBS_GROUP}/{key}` {'has ' + str(found) if found else 'is missing'}. "
+                f"{REMAKE}"
+            )
 
 
 def _read_episodes(file: ShardFile) -> EpisodeIndex:

@@ -19,6 +19,7 @@ from lawm.data_modules.episode import Episode, check_same_layout, checked_episod
 from lawm.data_modules.index_writer import IndexWriter
 from lawm.data_modules.streamed_arrays import ChunkedImages, SpooledArray
 from lawm.errors import LawmError
+from lawm.renderer_spec import RendererSpec
 
 
 class ShardWriter:
@@ -38,6 +39,7 @@ class ShardWriter:
         control_timestep: Seconds of one control step before action repeat; 0 where unknown.
         provenance: How the data came to be, anything that JSON can hold. The attribute of the same
             name may be changed until the context is left.
+        renderer: What took the pictures; None without, and where it is unknown.
         overwrite: Replace an existing file.
 
     Raises:
@@ -55,6 +57,7 @@ class ShardWriter:
         action_repeat: int = 1,
         control_timestep: float = 0.0,
         provenance: Mapping[str, Any] | None = None,
+        renderer: RendererSpec | None = None,
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
@@ -83,6 +86,8 @@ class ShardWriter:
             "action_high": high,
             "action_convention": fmt.fixed_text(fmt.ACTION_CONVENTION),
         }
+        if renderer is not None:
+            self._attributes["renderer"] = fmt.fixed_text(json.dumps(renderer.to_dict()))
 
     @property
     def num_episodes(self) -> int:
@@ -112,6 +117,10 @@ class ShardWriter:
                 self._commit()
         finally:
             self._clear()
+
+    def add(self, episode: Episode) -> None:
+        """Add an episode that is there already; see :meth:`add_episode`."""
+        self.add_episode(**vars(episode))
 
     def add_episode(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from lawm.data_modules.label_budget import (
 from lawm.data_modules.shard_format import EpisodeIndex, ShardMeta
 from lawm.data_modules.shard_reader import open_shard
 from lawm.errors import LawmError
+from lawm.renderer_spec import RendererSpec
+
+SAME_STEP = 1e-5  # share by which lengths of a step may differ: rates are rounded
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class ShardHeader:
     episodes: EpisodeIndex
     may_label: bool  # listed under data.shards; False under data.action_free_shards
     obs: dict[str, ArrayLayout]  # sorted by key
+
+    @property
+    def renderer(self) -> RendererSpec | None:
+        """What took the pictures among its observations; None without, and where it is unknown."""
+        return None if self.meta.renderer is None else self.meta.renderer.for_keys(self.obs)
 
     @property
     def num_bytes(self) -> int:
@@ -99,14 +107,23 @@ def find_shards(patterns: Sequence[str], key: str) -> list[Path]:
     return found
 
 
-def read_headers(shards: Sequence[Path], action_free_shards: Sequence[Path]) -> list[ShardHeader]:
+def read_headers(
+    shards: Sequence[Path],
+    action_free_shards: Sequence[Path],
+    observation_keys: Sequence[str] | None = None,
+) -> list[ShardHeader]:
     """Read the headers and check that the shards are different and fit together.
 
+    Args:
+        shards: Those whose episodes may be labelled.
+        action_free_shards: Those whose actions are never used.
+        observation_keys: The keys that are used of every shard; None uses all.
+
     Raises:
-        LawmError: A shard is faulty, given twice, or disagrees with another one.
+        LawmError: A shard is faulty, given twice, lacks a key, or disagrees with another one.
     """
     headers = [
-        _read_header(path, may_label)
+        choose_keys(_read_header(path, may_label), observation_keys)
         for paths, may_label in ((shards, True), (action_free_shards, False))
         for path in paths
     ]
@@ -130,6 +147,23 @@ def _read_header(path: Path, may_label: bool) -> ShardHeader:
             for key, array in shard.obs.items()
         }
         return ShardHeader(path, shard.meta, shard.episodes, may_label, obs)
+
+
+def choose_keys(header: ShardHeader, keys: Sequence[str] | None) -> ShardHeader:
+    """The header with these observation keys alone; None keeps all of them.
+
+    Raises:
+        LawmError: The shard lacks one of them.
+    """
+    if keys is None:
+        return header
+    missing = sorted(set(keys) - header.obs.keys())
+    if missing:
+        raise LawmError(
+            f"data.observation_keys asks for {', '.join(missing)}, but {header.path} has "
+            f"{', '.join(header.obs) or 'no observations'}. Name keys that all shards have."
+        )
+    return replace(header, obs={key: header.obs[key] for key in sorted(set(keys))})
 
 
 def split_episodes(
@@ -174,34 +208,61 @@ def split_episodes(
 
 def _check_agreement(headers: Sequence[ShardHeader]) -> None:
     """Refuse shards of different tasks; a shard that does not know a fact agrees with any."""
-    facts: dict[str, Callable[[ShardMeta], object]] = {
-        "env_id": lambda meta: meta.env_id,
-        "control_timestep": lambda meta: meta.control_timestep,
-        "action_repeat": lambda meta: meta.action_repeat,
-        "action_low": lambda meta: meta.action_low.tolist(),
-        "action_high": lambda meta: meta.action_high.tolist(),
+    facts: dict[str, Callable[[ShardHeader], object]] = {
+        "env_id": lambda header: header.meta.env_id,
+        "control_timestep": lambda h: h.meta.control_timestep if h.meta.action_dim else 0,
+        "action_repeat": lambda h: h.meta.action_repeat if h.meta.action_dim else 0,
+        "action_low": lambda header: header.meta.action_low.tolist(),
+        "action_high": lambda header: header.meta.action_high.tolist(),
+        "pictures of": lambda header: header.renderer,
     }
     for header in headers:
         found, expected = (
             {key: str(layout) for key, layout in h.obs.items()} for h in (header, headers[0])
         )
         if found != expected:
-            raise disagreement("observations", header.path, found, headers[0].path, expected)
+            shared = [key for key in found if found[key] == expected.get(key)]
+            hint = f" Or use what they share: data.observation_keys=[{', '.join(shared)}]."
+            raise disagreement(
+                "observations", header.path, found, headers[0].path, expected, hint * bool(shared)
+            )
     for name, fact in facts.items():
-        known = [(header.path, fact(header.meta)) for header in headers if fact(header.meta)]
+        known = [(header.path, fact(header)) for header in headers if fact(header)]
         for path, value in known[1:]:
             first_path, first_value = known[0]
             if value != first_value:
                 raise disagreement(name, path, value, first_path, first_value)
+    _check_steps(headers)
+
+
+def _check_steps(headers: Sequence[ShardHeader]) -> None:
+    """Refuse steps of different length.
+
+    How a step is made up of control steps matters to actions alone, so that shards without them,
+    such as videos, need only agree on its length.
+    """
+    known = [(h.path, h.meta.step_seconds) for h in headers if h.meta.step_seconds]
+    for path, seconds in known[1:]:
+        first_path, first = known[0]
+        if abs(seconds - first) > SAME_STEP * first:
+            raise disagreement(
+                "steps (control_timestep x action_repeat) of",
+                path,
+                f"{seconds:.6g} s",
+                first_path,
+                f"{first:.6g} s",
+                " Import a video again with the other's step (--env or --fps), or with --every 1 "
+                "if each of its frames is a step whatever its speed.",
+            )
 
 
 def disagreement(
-    name: str, path: Path, found: object, first_path: Path, expected: object
+    name: str, path: Path, found: object, first_path: Path, expected: object, hint: str = ""
 ) -> LawmError:
     """The error for a shard that does not fit the first one."""
     return LawmError(
         f"{path} has {name} {found}, but {first_path} has {expected}; the shards of one data set "
-        "must agree. Train on one of them, or import them alike."
+        f"must agree. Train on one of them, or import them alike.{hint}"
     )
 
 
@@ -231,6 +292,7 @@ __all__ = [
     "ArrayLayout",
     "EpisodeSplit",
     "ShardHeader",
+    "choose_keys",
     "disagreement",
     "find_shards",
     "locate_episode",

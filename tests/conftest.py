@@ -9,10 +9,22 @@ import pytest
 import torch
 from tiny_runs import tiny_fit, tiny_shard
 
+from lawm.envs.rendering import working_backend
+from lawm.errors import LawmError
+
 # The tests' tensors are small, and several test processes run side by side. `lawm fit` heeds the
 # variable, too: runs that are compared bit for bit must have the same number of threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.fixture(scope="session")
+def gl() -> str:
+    """The OpenGL backend of this machine; tests that need one are skipped where there is none."""
+    try:
+        return working_backend()
+    except LawmError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

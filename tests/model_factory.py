@@ -17,6 +17,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "action": {},
     "latent": {"transition_input": "latent"},
     "action_categorical": {"stoch_kind": "categorical", "latent_action_kind": "categorical"},
+    "masked_action": {"transition_input": "masked_action"},
     "latent_categorical": {"transition_input": "latent", "latent_action_kind": "categorical"},
 }
 

@@ -18,6 +18,7 @@ GOOD = {
     "device": ({"gpus": [], "mps": False, "cuda_build": None}, ""),
     "kernels": ({"built": True}, ""),
     "simulator": ({}, ""),
+    "rendering": ({"backend": "egl", "frames": 321.0}, ""),
     "configuration": ({"labelled": 15, "free": 137}, ""),
 }
 
@@ -26,12 +27,10 @@ GOOD = {
 def machine(monkeypatch, tmp_path):
     """Diagnoses a machine where everything works but for what is given."""
 
-    def found(renderers=None, **faults) -> dict[str, Check]:
+    def found(**faults) -> dict[str, Check]:
         outcomes = {**GOOD, **faults}
         codes = {code: name for name, code in doctor.PROBES.items()}
         monkeypatch.setattr(doctor, "probe", lambda code, *rest: outcomes[codes[code]])
-        reasons = renderers or {"egl": None, "osmesa": None}
-        monkeypatch.setattr(doctor, "reason_not_to_use", reasons.__getitem__)
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         return {check.name: check for check in diagnose(Path("conf/cheetah.yaml"), tmp_path / "r")}
 
@@ -54,6 +53,7 @@ def test_a_good_machine(machine):
     checks = machine()
     assert levels(checks) == {}
     assert all(check.found and not check.fix for check in checks.values())
+    assert checks["rendering"].found.startswith("egl, 321 pictures of 64 x 64 a second")
     assert re.search(r"torch \d.*mujoco \d", checks["packages"].found)
     assert "15 labelled and 137 action-free" in checks["lawm fit --config conf/cheetah.yaml"].found
 
@@ -72,7 +72,7 @@ def test_a_good_machine(machine):
             "folder of the repository",
         ),
         (
-            {"renderers": {"egl": "no library", "osmesa": "no answer within 20 s"}},
+            {"rendering": (None, "lawm.errors.LawmError: no off-screen renderer works")},
             "rendering",
             "warning",
             "libosmesa6",

@@ -83,17 +83,26 @@ def test_stage_1_is_the_same_with_and_without_kernels(rows, labelled, dropout, t
         torch.set_num_threads(before)
 
 
+def test_masked_actions_are_the_same_with_and_without_kernels():
+    config = WorldModelConfig(**SMALL, transition_input="masked_action")
+    module = disturbed(WorldModelModule(make_spec(), config))
+    batch = make_batch(6, 2, window=9)
+    assert_same(both_ways(module, lambda: module.compute_loss(batch)[0]))
+
+
 def test_stage_1_with_one_step_and_one_row():
     module = disturbed(WorldModelModule(make_spec(), WorldModelConfig(**SMALL)))
     batch = make_batch(1, 1, window=1)
     assert_same(both_ways(module, lambda: module.compute_loss(batch)[0]))
 
 
-@pytest.mark.parametrize("kind", ["box", "ball", "sphere", "none"])
-def test_stage_2_is_the_same_with_and_without_kernels(kind):
-    module = LatentPolicyModule(
-        disturbed(make_model()), make_spec(), ConstraintConfig(kind), hidden=16, horizon=4
-    )
+@pytest.mark.parametrize(
+    ("kind", "transition_input"),
+    [*((kind, "action") for kind in ("box", "ball", "sphere", "none")), ("box", "masked_action")],
+)
+def test_stage_2_is_the_same_with_and_without_kernels(kind, transition_input):
+    model = disturbed(make_model(transition_input=transition_input))
+    module = LatentPolicyModule(model, make_spec(), ConstraintConfig(kind), hidden=16, horizon=4)
     disturbed(module.policy)
     disturbed(module.critic)
     disturbed(module.target_critic)

@@ -17,11 +17,18 @@ from lawm.cli import main
 from lawm.data_modules.label_budget import parse_budget
 from lawm.data_modules.shard_file import checksum
 from lawm.data_modules.trajectory_split import read_headers, split_episodes
+from lawm.fit_config import STAGES
 
 PRESETS = {  # the configurations of conf/ under which labels are hidden, and their budget
     "cheetah": (["cheetah"], "10%"),
-    "walker": (["walker"], "12 episodes"),
-    "labelled_only": (["cheetah", "labelled_only"], "10%"),
+    **{
+        task: ([task], "10%")
+        for task in ("walker", "walker_rollouts", "finger", "finger_rollouts", "cartpole")
+    },
+    **{
+        baseline: (["cheetah", baseline], "10%")
+        for baseline in ("labelled_only", "pseudo_label", "masked_action", "bc", "bc_pseudo_label")
+    },
 }
 NOT_HIDDEN = {"oracle", "debug"}  # all labels known; sizes alone
 TIMES = ("throughput", "time")
@@ -76,6 +83,7 @@ def run(shard, folder, presets, *more):
                 *("--trainer.accelerator", "cpu", "--trainer.log_every_n_steps", "1"),
                 *("--evaluation.env_id", "none", "--data.cache_dir", str(folder.parent / "cache")),
                 *("--stages.world_model.max_steps", "6", "--stages.policy.max_steps", "4"),
+                *("--stages.inverse_dynamics.max_steps", "6"),
                 *("--stages.world_model.val_check_interval", "3"),
                 *more,
             ]
@@ -83,7 +91,9 @@ def run(shard, folder, presets, *more):
         == 0
     )
     numbers, weights = [], []
-    for stage in ("world_model", "policy"):
+    stages = [name for name in STAGES if (folder / name).is_dir()]
+    assert "policy" in stages
+    for stage in stages:
         lines = (folder / stage / "metrics.csv").read_text().splitlines()
         rows = list(csv.DictReader(lines))
         assert len(rows) >= 4

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from lawm.data_modules.importers.importer import Convention, Importer, SourceOptions
+from lawm.data_modules.importers.video_options import VideoOptions
+from lawm.envs import make_env
 from lawm.errors import LawmError
 
 
@@ -28,6 +30,8 @@ class ImportOptions:
     relabel: bool = False  # with env_id: its task's rewards, computed from simulator states
     stored_rewards: bool = False
     overwrite: bool = False
+    more_sources: tuple[Path, ...] = ()
+    video: VideoOptions = field(default_factory=VideoOptions)
 
     def __post_init__(self) -> None:
         if self.action_repeat is not None and self.action_repeat < 1:
@@ -55,15 +59,33 @@ class ImportOptions:
             max_episode_steps=self.max_episode_steps,
             relabel_env=self.env_id if self.relabel else "",
             stored_rewards=self.stored_rewards,
+            more_sources=self.more_sources,
+            video=self.video if self.video != VideoOptions() else None,
         )
-        for option in fields(SourceOptions):
-            if getattr(options, option.name) and option.name not in importer.options:
-                flag = FLAGS.get(option.name, f"--{option.name.replace('_', '-')}")
+        for name in (option.name for option in fields(SourceOptions)):
+            if getattr(options, name) and name not in importer.options:
+                flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
                 raise LawmError(
                     f"{flag} is not for the format {importer.name}, which has "
                     "nothing that it could mean. Leave it out."
                 )
+        if "video" in importer.options:
+            return replace(options, video=self._timed_video())
         return options
+
+    def _timed_video(self) -> VideoOptions:
+        """With the step of the environment, where one is named."""
+        video = replace(self.video, action_repeat=self.action_repeat or 1)
+        if not self.env_id:
+            return video
+        if video.fps or video.control_timestep:
+            raise LawmError(
+                f"--env {self.env_id} says how long a step is; leave out --fps and "
+                "--control-timestep."
+            )
+        env = make_env(self.env_id, video.action_repeat)
+        env.close()
+        return replace(video, control_timestep=env.control_timestep)
 
     def command(self, source: Path, path: Path) -> str:
         """The command line that imports the same again."""
@@ -78,11 +100,17 @@ class ImportOptions:
             words += ["--action-bounds", *map(str, self.action_bounds)]
         for name in ("measure_bounds", "action_free", "relabel", "stored_rewards"):
             words += [f"--{name.replace('_', '-')}"] if getattr(self, name) else []
-        words += [str(source), str(path)]
+        words += self.video.words()
+        words += [str(one) for one in (source, *self.more_sources, path)]
         words += ["--keys", *self.keys] if self.keys else []
         return shlex.join(words)
 
 
-FLAGS = {"env_id": "--env", "relabel_env": "--relabel"}
+FLAGS = {
+    "env_id": "--env",
+    "relabel_env": "--relabel",
+    "more_sources": "More than one source",
+    "video": "A setting of videos (--size, --fps and so on)",
+}
 
 __all__ = ["ImportOptions"]

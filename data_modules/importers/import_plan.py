@@ -48,6 +48,11 @@ class ImportPlan:
     options: ImportOptions
 
     @property
+    def sources(self) -> tuple[Path, ...]:
+        """All that is imported."""
+        return (self.source, *self.options.more_sources)
+
+    @property
     def command(self) -> str:
         """The command line that imports the same again."""
         return self.options.command(self.source, self.path)
@@ -78,6 +83,8 @@ def make_plan(
     keys, left_out = choose_keys(opened.observations, options.keys, where)
     if options.action_free:
         convention = Finding(None, "actions are left out, as asked for with --action-free")
+    elif not facts.has_actions:
+        convention = Finding(None, f"{importer.name} knows no actions")
     else:
         convention = find_convention(opened, options.action_convention, where)
     rows = convention.convention or options.action_convention or facts.action_convention
@@ -123,7 +130,12 @@ def _task(options: ImportOptions) -> _Task:
 
 
 def _check_observations(where: str, keys: Sequence[ChosenKey], task: _Task) -> None:
-    """The shard must have the keys that the environment gives: a policy will ask for them."""
+    """The shard must have the keys that the environment gives: a policy will ask for them.
+
+    Pictures alone are no observations of the environment but of a camera that looks at it.
+    """
+    if all(key.dtype == np.uint8 for key in keys):
+        return
     found = {key.name: key.shape for key in keys}
     if any(found.get(name) != shape for name, shape in task.shapes.items()):
         raise LawmError(
@@ -133,7 +145,8 @@ def _check_observations(where: str, keys: Sequence[ChosenKey], task: _Task) -> N
 
 
 def _bounds(opened: Source, task: _Task | None, options: ImportOptions, where: str) -> Bounds:
-    action_dim = 0 if options.action_free else _action_dim(opened, where)
+    has_actions = opened.facts.has_actions and not options.action_free
+    action_dim = _action_dim(opened, where) if has_actions else 0
     if task is not None and action_dim not in (0, len(task.action_low)):
         raise LawmError(
             f"The actions of {where} have {action_dim} dimensions, but those of {task.env_id} have "

@@ -43,6 +43,7 @@ class ImportReport:
         plan = self.plan
         values: dict[str, Any] = {
             "source": str(plan.source),
+            "more_sources": [str(source) for source in plan.options.more_sources],
             "path": str(plan.path),
             "format": plan.importer.name,
             "recognised_by": plan.recognised_by,
@@ -93,7 +94,7 @@ class ImportReport:
         """The lines of the table, by their names."""
         plan, bounds = self.plan, self.plan.bounds
         rows = {
-            "source": f"{plan.source} → {plan.path}",
+            "source": f"{', '.join(map(str, plan.sources))} → {plan.path}",
             "format": f"{plan.importer.name}: {plan.recognised_by}",
         }
         if self.counts is None:

@@ -25,6 +25,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lawm.data_modules.importers.video_options import VideoOptions
+
 Convention = Literal["taken_at", "led_into"]
 
 
@@ -44,6 +46,8 @@ class SourceOptions:
     max_episode_steps: int = 0  # where to cut a source that does not mark its time limits; 0: none
     relabel_env: str = ""  # the dm_control task whose rewards replace the source's; empty: none
     stored_rewards: bool = False  # take rewards that are of another task than the data are for
+    more_sources: tuple[Path, ...] = ()  # files and folders beside the source, of the same format
+    video: VideoOptions | None = None  # None: nothing was said of pictures and their times
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class SourceFacts:
 
     files: tuple[Path, ...]  # that hold the data; the report hashes them
     num_episodes: int | None  # None where only reading tells
+    has_actions: bool = True  # False where the format knows none; then no episode is read for them
     action_convention: Convention | None = None  # of rows that are shared; None: not stated
     reward_convention: Convention | None = None  # None: that of the actions
     convention_reason: str = ""  # "the writer of this format stores ..."

@@ -28,6 +28,7 @@ FORMATS = {
     "stable-worldmodel": "stable_worldmodel",
     "lerobot": "lerobot",
     "rl-unplugged": "rl_unplugged",
+    "video": "video",
 }
 
 

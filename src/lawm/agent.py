@@ -12,6 +12,7 @@ from torch import Tensor
 from lawm.errors import LawmError
 from lawm.imagination import LatentPolicy
 from lawm.rssm import ModelState
+from lawm.spec import DataSpec
 from lawm.support_constraint import SupportConstraint
 from lawm.world_model import WorldModel
 
@@ -29,11 +30,10 @@ class LatentActionAgent:
     def __init__(
         self, model: WorldModel, policy: LatentPolicy, constraint: SupportConstraint
     ) -> None:
+        self.spec = model.spec
         self.model = model
         self.policy = policy
         self.constraint = constraint
-        self._low = np.asarray(model.spec.action_low, dtype=np.float32)
-        self._high = np.asarray(model.spec.action_high, dtype=np.float32)
 
     def initial_state(self, num: int = 1) -> AgentState:
         """The state before the first observation of ``num`` episodes."""
@@ -63,9 +63,7 @@ class LatentActionAgent:
         u = self.constraint.apply(latent_action.prior(s.features), mean, stochastic=False)
         action = latent_action.decode(s.features, u)
         h = self.model.rssm.bind().recur(s.h, s.z, self.model.transition_input.act(u, action))
-        scaled = action.cpu().numpy()
-        in_units = self._low + (scaled + 1.0) * 0.5 * (self._high - self._low)
-        out = in_units.astype(np.float32)
+        out = actions_in_units(self.spec, action)
         return (out[0] if single else out), AgentState(h)
 
     @torch.inference_mode()
@@ -82,35 +80,50 @@ class LatentActionAgent:
         self, obs: dict[str, NDArray[np.generic]], state: AgentState | None
     ) -> tuple[ModelState, bool]:
         """The posterior state, and whether the observation had no batch dimension."""
-        batched, single = self._batched(obs)
+        like = next(self.model.parameters())
+        batched, single = batched_observations(self.spec, obs, like)
         num = next(iter(batched.values())).shape[0]
         state = state or self.initial_state(num)
         return self.model.filter_step(state.h, self.model.encoder(batched)), single
 
-    def _batched(self, obs: dict[str, NDArray[np.generic]]) -> tuple[dict[str, Tensor], bool]:
-        """Tensors with a batch dimension, and whether there was none before."""
-        like = next(self.model.parameters())
-        batched: dict[str, Tensor] = {}
-        single = False
-        for key, spec in self.model.spec.observations.items():
-            if key not in obs:
-                raise LawmError(
-                    f"The observation has no key '{key}'; it has {sorted(obs)}. The agent was "
-                    f"trained on {sorted(self.model.spec.observations)}: give those."
-                )
-            value = np.asarray(obs[key])
-            if value.shape == spec.shape:
-                single = True
-                value = value[None]
-            if value.shape[1:] != spec.shape:
-                raise LawmError(
-                    f"Observation '{key}' has shape {np.asarray(obs[key]).shape}; the agent was "
-                    f"trained on {spec.shape}, or (n, {', '.join(map(str, spec.shape))}) for n "
-                    "environments at once."
-                )
-            dtype = like.dtype if spec.kind == "state" else torch.uint8
-            batched[key] = torch.as_tensor(value).to(like.device, dtype)
-        return batched, single
+
+def actions_in_units(spec: DataSpec, action: Tensor) -> NDArray[np.float32]:
+    """Actions within [-1, 1] in the environment's units, (n, A)."""
+    low = np.asarray(spec.action_low, dtype=np.float32)
+    high = np.asarray(spec.action_high, dtype=np.float32)
+    in_units: NDArray[np.float32] = low + (action.cpu().numpy() + 1.0) * 0.5 * (high - low)
+    return in_units.astype(np.float32)
 
 
-__all__ = ["AgentState", "LatentActionAgent"]
+def batched_observations(
+    spec: DataSpec, obs: dict[str, NDArray[np.generic]], like: Tensor
+) -> tuple[dict[str, Tensor], bool]:
+    """Tensors with a batch dimension on the device of ``like``, and whether there was none before.
+
+    Raises:
+        LawmError: A key is missing or has another shape than in the data.
+    """
+    batched: dict[str, Tensor] = {}
+    single = False
+    for key, item in spec.observations.items():
+        if key not in obs:
+            raise LawmError(
+                f"The observation has no key '{key}'; it has {sorted(obs)}. The agent was "
+                f"trained on {sorted(spec.observations)}: give those."
+            )
+        value = np.asarray(obs[key])
+        if value.shape == item.shape:
+            single = True
+            value = value[None]
+        if value.shape[1:] != item.shape:
+            raise LawmError(
+                f"Observation '{key}' has shape {np.asarray(obs[key]).shape}; the agent was "
+                f"trained on {item.shape}, or (n, {', '.join(map(str, item.shape))}) for n "
+                "environments at once."
+            )
+        dtype = like.dtype if item.kind == "state" else torch.uint8
+        batched[key] = torch.as_tensor(value).to(like.device, dtype)
+    return batched, single
+
+
+__all__ = ["AgentState", "LatentActionAgent", "actions_in_units", "batched_observations"]

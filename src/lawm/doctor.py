@@ -21,7 +21,6 @@ from typing import Any, Literal
 from packaging.requirements import Requirement
 
 from lawm.doctor_probes import PROBES, probe
-from lawm.envs.rendering import BACKENDS, reason_not_to_use
 
 NEEDED_MEMORY = 1.5  # GiB; the runs of conf/cheetah.yaml peak at 1.1
 NEEDED_DISK, COMFORTABLE_DISK = 0.1, 1.0  # GiB; such a run takes 0.02
@@ -54,7 +53,6 @@ def diagnose(config: Path, run_dir: Path) -> list[Check]:
             name: pool.submit(probe, code, *([str(config)] if name == "configuration" else []))
             for name, code in PROBES.items()
         }
-        renderers = {name: pool.submit(reason_not_to_use, name) for name in BACKENDS}
         return [
             _python(),
             _packages(),
@@ -63,7 +61,7 @@ def diagnose(config: Path, run_dir: Path) -> list[Check]:
             _simulator(probes["simulator"].result()),
             _configuration(config, probes["configuration"].result()),
             _extras(),
-            _rendering({name: reason.result() for name, reason in renderers.items()}),
+            _rendering(probes["rendering"].result()),
             _memory(),
             _disk(run_dir),
             _threads(),
@@ -167,17 +165,17 @@ def _extras() -> Check:
     return Check("extras", "ok", ", ".join(found))
 
 
-def _rendering(reasons: dict[str, str | None]) -> Check:
-    works = [name for name, reason in reasons.items() if reason is None]
-    fails = [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
-    if works:
-        return Check("rendering", "ok", "; ".join([f"{', '.join(works)} works", *fails]))
+def _rendering(outcome: tuple[dict[str, Any] | None, str]) -> Check:
+    found, reason = outcome
+    if found is not None:
+        frames = f"{found['frames']:.0f} pictures of 64 x 64 a second, a step before each"
+        return Check("rendering", "ok", f"{found['backend']}, {frames}")
     return Check(
         "rendering",
         "warning",
-        "; ".join(fails),
-        "Training and evaluation need none; `lawm evaluate --video` does. Install EGL (Debian: "
-        "libegl1, libgl1-mesa-dri) or OSMesa (libosmesa6).",
+        reason.removeprefix("lawm.errors.LawmError: "),
+        "States need none; pictures do, and `lawm evaluate --video`. Unset MUJOCO_GL, or "
+        "install EGL (Debian: libegl1, libgl1-mesa-dri) or OSMesa (libosmesa6).",
     )
 
 

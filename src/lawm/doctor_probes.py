@@ -40,6 +40,21 @@ env.reset(0)
 env.step(env.action_low)
 print(json.dumps({}))
 """,
+    "rendering": """
+import json, time
+from lawm.envs import make_env
+from lawm.envs.rendering import use_working_renderer
+backend = use_working_renderer()
+env = make_env("dm_control/cheetah-run", 2)
+env.reset(0)
+assert env.render(64, 64, 0).std() > 1  # not one colour
+began, num = time.perf_counter(), 0
+while time.perf_counter() - began < 1.0:
+    env.step(env.action_high)
+    env.render(64, 64, 0)
+    num += 1
+print(json.dumps({"backend": backend, "frames": num / (time.perf_counter() - began)}))
+""",
     "configuration": """
 import json, sys
 from lawm.cli.fit_parser import parse_fit

@@ -17,9 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from lawm.envs import make_env
+from lawm.envs.rendering import working_backend
 from lawm.envs.simulator_process import SimulatorProcess
 from lawm.envs.simulators import LocalSimulators, Recording, Simulators
 from lawm.errors import LawmError
+from lawm.renderer_spec import RendererSpec
 
 
 class Agent(Protocol):
@@ -139,6 +141,7 @@ class Evaluator:
         action_repeat: int,
         max_parallel: int = 10,
         timeout: float | None = None,
+        renderer: RendererSpec | None = None,
     ) -> None:
         """Set up one simulator, so that a wrong name fails here; the others follow when needed.
 
@@ -149,14 +152,18 @@ class Evaluator:
             timeout: Seconds that a step of the simulators may take. With it they live in a worker
                 process, and a simulator that crashes or hangs costs one evaluation; None keeps
                 them in this process.
+            renderer: Of the pictures that the agent sees; None for one that sees none.
 
         Raises:
-            LawmError: No such environment, or ``max_parallel`` below one.
+            LawmError: No such environment, ``max_parallel`` below one, or pictures that cannot be
+                made here.
             SimulatorFault: The simulator cannot be set up in the worker.
         """
         _require_positive("max_parallel", max_parallel)
         self._max_parallel = max_parallel
-        self._make_env = functools.partial(make_env, env_id, action_repeat)
+        if renderer is not None:
+            working_backend()  # found out once, and not by every worker
+        self._make_env = functools.partial(make_env, env_id, action_repeat, renderer=renderer)
         self._timeout = timeout
         self._simulators: Simulators | None = self._make_simulators()
 
@@ -217,6 +224,7 @@ def evaluate(
     max_parallel: int = 10,
     recording: Recording | None = None,
     timeout: float | None = None,
+    renderer: RendererSpec | None = None,
 ) -> EvaluationResult:
     """Run an agent for whole episodes.
 
@@ -230,13 +238,14 @@ def evaluate(
         max_parallel: Episodes side by side at a time.
         recording: Film the first episodes.
         timeout: As for :class:`Evaluator`.
+        renderer: Likewise.
 
     Raises:
         LawmError: No such environment, a count below one, an action that is not finite, or no
-            renderer for a recording.
+            renderer for pictures or a recording.
         SimulatorFault: With a timeout, a simulator that raised, died or hung.
     """
-    evaluator = Evaluator(env_id, action_repeat, max_parallel, timeout)
+    evaluator = Evaluator(env_id, action_repeat, max_parallel, timeout, renderer)
     try:
         return evaluator.run(agent, episodes, seed, recording)
     finally:

@@ -21,7 +21,7 @@ class Filtered:
 
     features: Tensor  # (T + 1, B, D + Z)
     z_posterior: Tensor  # (T + 1, B, ·)
-    inverse_posterior: Tensor  # (T, F, ·), of the action-free rows
+    inverse_posterior: Tensor  # (T, F, ·), of the rows whose action was inferred
     action_posterior: Tensor | None  # (T, L, ·), where the loop needed it
 
 
@@ -45,11 +45,11 @@ def filter_windows(
     """
     if not _scan_applies(rssm, latent_action, transition_input):
         return _step_by_step(rssm, latent_action, transition_input, embed_projected, known, z_noise)
-    labelled = known.action.shape[1]
+    num_known = known.action.shape[1]
     inputs = ObserveInputs(
         action=known.action,
         z_noise=z_noise,
-        u_noise=known.noise[:, labelled:].contiguous(),
+        u_noise=known.noise[:, num_known:].contiguous(),
         dropout_mask=latent_action.decoder_dropout.mask(known.next_projected),
     )
     features, z_posterior, inverse_posterior = observe_scan(

@@ -12,8 +12,9 @@ from lawm.errors import LawmError
 
 CompileMode = Literal["auto", "off", "full"]  # see lawm.acceleration
 PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16", "64-true", "64")
-StageName = Literal["world_model", "policy"]
-STAGES: tuple[StageName, ...] = ("world_model", "policy")
+Method = Literal["latent_action", "behaviour_cloning"]
+StageName = Literal["inverse_dynamics", "world_model", "policy"]
+STAGES: tuple[StageName, ...] = ("inverse_dynamics", "world_model", "policy")  # in their order
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,10 @@ class FitConfig:
     name: str  # of the experiment; the default run folder is runs/<name>/<date-time>
     seed: int
     data: dict[str, Any]  # arguments of MixedTrajectoryDataModule but its seed
+    inverse_dynamics: dict[str, Any]  # arguments of ActionPredictionModule but the data spec
     world_model: dict[str, Any]  # arguments of WorldModelModule but the data spec
     policy: dict[str, Any]  # arguments of LatentPolicyModule but the world model and the data spec
+    cloning: dict[str, Any]  # arguments of ActionPredictionModule but the data spec
     start_states: dict[str, Any]  # arguments of StartStateDataModule that are settings
     trainer: dict[str, Any]  # Lightning Trainer arguments that both stages share
     stages: dict[StageName, StageConfig]
@@ -91,6 +94,16 @@ class FitConfig:
     compile: CompileMode = (
         "auto"  # how the arithmetic is run; changes results in the last bits alone
     )
+    method: Method = "latent_action"  # policy in a world model's imagination, or by cloning
+    pseudo_labels: bool = False  # inverse dynamics label the action-free episodes first
+
+    @property
+    def stages_run(self) -> tuple[StageName, ...]:
+        """The stages of this run, in their order."""
+        skipped: set[StageName] = set() if self.pseudo_labels else {"inverse_dynamics"}
+        if self.method == "behaviour_cloning":
+            skipped.add("world_model")
+        return tuple(stage for stage in STAGES if stage not in skipped)
 
     def __post_init__(self) -> None:
         """Check counts and precisions.
@@ -123,4 +136,12 @@ class FitConfig:
                 )
 
 
-__all__ = ["STAGES", "CompileMode", "EvaluationConfig", "FitConfig", "StageConfig", "StageName"]
+__all__ = [
+    "STAGES",
+    "CompileMode",
+    "EvaluationConfig",
+    "FitConfig",
+    "Method",
+    "StageConfig",
+    "StageName",
+]

@@ -37,7 +37,7 @@ class ConstraintConfig:
     """
 
     kind: ConstraintName = "box"
-    epsilon: float = 1.0
+    epsilon: float = 1.5
 
 
 class LatentPolicyModule(pl.LightningModule):

@@ -15,10 +15,9 @@ from lawm.batch import Batch
 from lawm.checkpoint_file import read_checkpoint
 from lawm.fault_file import Fault, read_fault
 from lawm.fused.kernels import enable_kernels
-from lawm.policy_module import ConstraintConfig, LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.run_folder import RunFolder
-from lawm.saved_run import load_world_model
+from lawm.saved_run import action_prediction_module, policy_module
 from lawm.spec import DataSpec
 from lawm.world_model import WorldModelConfig
 from lawm.world_model_loss import LossCoefficients, LossOptions
@@ -129,19 +128,18 @@ def _module(path: Path, stage: str) -> pl.LightningModule:
     """The module with the weights before the update."""
     saved = read_checkpoint(path.with_suffix(".ckpt"))
     settings: dict[str, Any] = dict(saved["hyper_parameters"])
-    spec = DataSpec.from_dict(settings.pop("spec"))
     module: pl.LightningModule
-    if stage == "world_model":
+    if stage == "inverse_dynamics":
+        module = action_prediction_module(settings)
+    elif stage == "policy":
+        module = policy_module(RunFolder(path.resolve().parent.parent), settings)
+    else:
+        spec = DataSpec.from_dict(settings.pop("spec"))
         settings["model"] = WorldModelConfig(**settings["model"])
         settings["coefficients"] = LossCoefficients(**settings["coefficients"])
         settings["options"] = LossOptions(**settings["options"])
         settings["rate"] = RateConfig(**settings["rate"])
         module = WorldModelModule(spec, **settings)
-    else:
-        run = RunFolder(path.resolve().parent.parent)
-        model = load_world_model(run.stage("world_model"))
-        settings["constraint"] = ConstraintConfig(**settings["constraint"])
-        module = LatentPolicyModule(model, spec, **settings)
     module.load_state_dict(saved["state_dict"])
     return module
 

@@ -97,15 +97,17 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
         f"{data['labelled episodes']} labelled, {data['action-free episodes']} action-free, "
         f"{data['held-out episodes']} held-out episodes",
     )
-    metrics = report["stages"].get("world_model", {}).get("metrics", {})
-    r2 = metrics.get("held_out/action_r2_inverse")
-    if r2 is not None:
-        table.add_row("Held-out R² of the action", f"{r2:.3f} from the inverse posterior")
+    for stage, metric, source in (
+        ("inverse_dynamics", "held_out/action_r2", "inverse dynamics"),
+        ("world_model", "held_out/action_r2_inverse", "the inverse posterior"),
+    ):
+        r2 = report["stages"].get(stage, {}).get("metrics", {}).get(metric)
+        if r2 is not None:
+            table.add_row("Held-out R² of the action", f"{r2:.3f} from {source}")
     if panel := report["latent_action"]:
         table.add_row("Latent action", f"{panel['verdict']}. {panel['reason']}")
-    for name, title in (("world_model", "Stage 1, world model"), ("policy", "Stage 2, policy")):
-        if stage := report["stages"].get(name):
-            table.add_row(title, _stage_text(stage))
+    for number, (name, stage) in enumerate(report["stages"].items(), start=1):
+        table.add_row(f"Stage {number}, {name.replace('_', ' ')}", _stage_text(stage))
     if report["evaluation"]:
         table.add_row("Measure again", f"lawm evaluate {report['run']}")
     table.add_row("Look at it", f"tensorboard --logdir {report['run']}/tensorboard")

@@ -4,6 +4,7 @@ config.yaml                 the merged configuration, as run; accepted by `lawm 
 world_model/checkpoints/    last.ckpt, previous.ckpt  policy/checkpoints/   these and best.ckpt
 world_model/metrics.csv     one row per logged step   policy/metrics.csv
 world_model/DONE            JSON, once stage 1 ended  policy/DONE
+inverse_dynamics/           alike, where pseudo-labels are made
 evaluation.csv              one row per evaluation in the environment
 tensorboard/                events of both stages on one time axis
 report.json                 the final table as numbers

@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from lawm.action_prediction_module import ActionPredictionModule
+from lawm.action_predictor import ActionPredictorConfig, ClonedAgent
 from lawm.agent import LatentActionAgent
 from lawm.checkpoint_file import newest_checkpoint, read_checkpoint
 from lawm.policy_module import ConstraintConfig, LatentPolicyModule
-from lawm.run_folder import StageFolder, open_run_folder
+from lawm.run_folder import RunFolder, StageFolder, open_run_folder
 from lawm.spec import DataSpec
 from lawm.world_model import WorldModel, WorldModelConfig
 
 CheckpointName = Literal["last", "best"]
 
 
-def load(run: str | Path, checkpoint: CheckpointName = "last") -> LatentActionAgent:
+def load(run: str | Path, checkpoint: CheckpointName = "last") -> LatentActionAgent | ClonedAgent:
     """The agent of a run, on the CPU.
 
         agent = lawm.load("runs/cheetah/2026-01-31_12-00-00")
@@ -29,18 +31,39 @@ def load(run: str | Path, checkpoint: CheckpointName = "last") -> LatentActionAg
         LawmError: There is no such run, no policy in it yet, or a checkpoint is damaged.
     """
     folder = open_run_folder(Path(run))
-    model = load_world_model(folder.stage("world_model"))
     stage = folder.stage("policy")
     if checkpoint == "best":
         saved = read_checkpoint(stage.best_checkpoint)
     else:
         _, saved = newest_checkpoint(stage.last_checkpoint, stage.previous_checkpoint)
-    settings: dict[str, Any] = dict(saved["hyper_parameters"])
-    del settings["spec"]
-    settings["constraint"] = ConstraintConfig(**settings["constraint"])
-    module = LatentPolicyModule(model, model.spec, **settings)
+    module = policy_module(folder, saved["hyper_parameters"])
     module.load_state_dict(saved["state_dict"])
     return module.eval().agent()
+
+
+def policy_module(
+    folder: RunFolder, hyper_parameters: dict[str, Any]
+) -> LatentPolicyModule | ActionPredictionModule:
+    """A fresh module of a run's stage 2, as a checkpoint describes it.
+
+    Raises:
+        LawmError: It acts in a world model, whose checkpoint is missing or damaged.
+    """
+    settings = dict(hyper_parameters)
+    spec = DataSpec.from_dict(settings.pop("spec"))
+    if "constraint" not in settings:  # a cloned policy
+        return action_prediction_module(hyper_parameters)
+    model = load_world_model(folder.stage("world_model"))
+    settings["constraint"] = ConstraintConfig(**settings["constraint"])
+    return LatentPolicyModule(model, spec, **settings)
+
+
+def action_prediction_module(hyper_parameters: dict[str, Any]) -> ActionPredictionModule:
+    """A fresh module of behaviour cloning or of inverse dynamics."""
+    settings = dict(hyper_parameters)
+    spec = DataSpec.from_dict(settings.pop("spec"))
+    settings["model"] = ActionPredictorConfig(**settings["model"])
+    return ActionPredictionModule(spec, **settings)
 
 
 def load_world_model(stage: StageFolder) -> WorldModel:
@@ -62,4 +85,10 @@ def load_world_model(stage: StageFolder) -> WorldModel:
     return model.eval()
 
 
-__all__ = ["CheckpointName", "load", "load_world_model"]
+__all__ = [
+    "CheckpointName",
+    "action_prediction_module",
+    "load",
+    "load_world_model",
+    "policy_module",
+]

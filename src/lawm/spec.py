@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from lawm.renderer_spec import RendererSpec
+
 
 @dataclass(frozen=True)
 class ObservationSpec:
@@ -29,11 +31,22 @@ class DataSpec:
     return_mean: float = float("nan")  # of the behaviour data, over episodes with rewards
     return_best: float = float("nan")
     terminates: bool = True  # whether an episode of the data ends in a terminal state
+    renderer: RendererSpec | None = None  # of the images; None without, and where it is unknown
 
     @property
     def action_dim(self) -> int:
         """A."""
         return len(self.action_low)
+
+    @property
+    def unrendered_images(self) -> list[str]:
+        """Keys of images that no environment can give, as nobody knows how they were taken."""
+        known = self.renderer.cameras if self.renderer else {}
+        return [
+            key
+            for key, observation in self.observations.items()
+            if observation.kind == "image" and key not in known
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers; :meth:`from_dict` restores it."""
@@ -54,6 +67,8 @@ class DataSpec:
         rest = {key: value for key, value in values.items() if key != "observations"}
         rest["action_low"] = tuple(rest["action_low"])
         rest["action_high"] = tuple(rest["action_high"])
+        if rest.get("renderer") is not None:
+            rest["renderer"] = RendererSpec.from_dict(rest["renderer"])
         return cls(observations=observations, **rest)
 
 

@@ -17,24 +17,31 @@ CHECKPOINT_FORMAT = 1  # raised when older checkpoints can no longer be continue
 
 # Where the files lie and how they are read does not matter; what is in them is told by the data
 # fingerprint.
-_ACCESS_KEYS = ("shards", "action_free_shards", "storage", "workers", "cache_dir", "verify")
+ACCESS_KEYS = ("shards", "action_free_shards", "storage", "workers", "cache_dir", "verify")
 # A stopped stage may be continued to another length; a finished one is what it is.
 _LENGTH_KEYS = ("max_steps",)
 
 
-def world_model_inputs(config: FitConfig, data_fingerprint: str) -> dict[str, Any]:
-    """Inputs of stage 1."""
-    data = {key: value for key, value in config.data.items() if key not in _ACCESS_KEYS}
-    return _plain(
-        {
-            "format": CHECKPOINT_FORMAT,
-            "seed": config.seed,
-            "data.content": data_fingerprint,
-            **_dotted("data", data),
-            **_dotted("world_model", config.world_model),
-            **_optimisation(config, "world_model"),
-        }
+def inverse_dynamics_inputs(config: FitConfig, data_fingerprint: str) -> dict[str, Any]:
+    """Inputs of the inverse dynamics that pseudo-labels come from."""
+    return _on_data(config, "inverse_dynamics", config.inverse_dynamics, data_fingerprint, None)
+
+
+def world_model_inputs(
+    config: FitConfig, data_fingerprint: str, labeller_fingerprint: str | None = None
+) -> dict[str, Any]:
+    """Inputs of stage 1, those of the pseudo-labels included if there are any."""
+    return _on_data(
+        config, "world_model", config.world_model, data_fingerprint, labeller_fingerprint
     )
+
+
+def cloning_inputs(
+    config: FitConfig, data_fingerprint: str, labeller_fingerprint: str | None = None
+) -> dict[str, Any]:
+    """Inputs of a policy that is cloned from the data, those of the pseudo-labels included."""
+    cloning = {"cloning": config.cloning}
+    return _on_data(config, "policy", cloning, data_fingerprint, labeller_fingerprint)
 
 
 def policy_inputs(config: FitConfig, world_model_fingerprint: str) -> dict[str, Any]:
@@ -78,6 +85,27 @@ def differences(
     ]
 
 
+def _on_data(
+    config: FitConfig,
+    stage: StageName,
+    settings: dict[str, Any],
+    data_fingerprint: str,
+    labeller_fingerprint: str | None,
+) -> dict[str, Any]:
+    data = {key: value for key, value in config.data.items() if key not in ACCESS_KEYS}
+    inputs = {
+        "format": CHECKPOINT_FORMAT,
+        "seed": config.seed,
+        "data.content": data_fingerprint,
+        **_dotted("data", data),
+        **_dotted(stage, settings),
+        **_optimisation(config, stage),
+    }
+    if labeller_fingerprint is not None:
+        inputs["inverse_dynamics.fingerprint"] = labeller_fingerprint
+    return _plain(inputs)
+
+
 def _optimisation(config: FitConfig, stage: StageName) -> dict[str, Any]:
     stage_config = config.stages[stage]
     effective = {**config.trainer, **stage_config.trainer_arguments()}
@@ -105,9 +133,12 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 __all__ = [
+    "ACCESS_KEYS",
     "CHECKPOINT_FORMAT",
+    "cloning_inputs",
     "differences",
     "fingerprint",
+    "inverse_dynamics_inputs",
     "policy_inputs",
     "world_model_inputs",
 ]

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 from rich.console import Console
 
 from lawm.acceleration import accelerate
+from lawm.action_prediction_module import ActionPredictionModule
 from lawm.atomic_write import atomic_file, write_atomically
 from lawm.callbacks.health import HealthCallback
 from lawm.callbacks.progress import Figure, StageProgress
@@ -19,7 +20,7 @@ from lawm.callbacks.throughput import ThroughputCallback
 from lawm.checkpoint_file import IDENTITY_KEY, newest_checkpoint, training_inputs
 from lawm.checkpoint_io import VerifiedCheckpointIO
 from lawm.errors import LawmError
-from lawm.fit_config import STAGES, FitConfig, StageName
+from lawm.fit_config import FitConfig, StageName
 from lawm.policy_module import LatentPolicyModule
 from lawm.ranks import is_rank_zero
 from lawm.run_folder import RunFolder, StageFolder, StageRecord
@@ -28,10 +29,21 @@ from lawm.stage_identity import differences, fingerprint
 from lawm.stop_signals import StopSignals
 from lawm.world_model_module import WorldModelModule
 
-TITLES: dict[StageName, str] = {
-    "world_model": "Stage 1 of 2, world model",
-    "policy": "Stage 2 of 2, policy",
+StageModule = WorldModelModule | LatentPolicyModule | ActionPredictionModule
+
+_WHAT: dict[StageName, str] = {
+    "inverse_dynamics": "inverse dynamics",
+    "world_model": "world model",
+    "policy": "policy",
 }
+
+
+def stage_titles(stages: tuple[StageName, ...]) -> list[str]:
+    """As "Stage 1 of 2, world model"."""
+    return [
+        f"Stage {number} of {len(stages)}, {_WHAT[stage]}"
+        for number, stage in enumerate(stages, start=1)
+    ]
 
 
 class StageRunner:
@@ -110,7 +122,7 @@ class StageRunner:
 
     def train(
         self,
-        module: WorldModelModule | LatentPolicyModule,
+        module: StageModule,
         data: pl.LightningDataModule,
         callbacks: list[pl.Callback],
         figures: Mapping[str, Figure],
@@ -142,8 +154,9 @@ class StageRunner:
         )
         arguments = {**self._config.trainer, **self._settings.trainer_arguments()}
         throughput = ThroughputCallback(arguments.get("log_every_n_steps") or 50, count_transitions)
-        titles = [TITLES[stage] for stage in STAGES]
-        progress = StageProgress(titles, STAGES.index(self._name), figures, console=console)
+        stages = self._config.stages_run
+        titles, number = stage_titles(stages), stages.index(self._name)
+        progress = StageProgress(titles, number, figures, console=console)
         tensorboard = OffsetTensorBoardLogger(self._folder.tensorboard, first_step, done_steps)
         table = MetricsCSV(self.files.metrics_file, done_steps)
         trainer = pl.Trainer(
@@ -223,4 +236,4 @@ def _throughput(callback: ThroughputCallback) -> dict[str, float]:
     return {f"throughput/{name}": value for name, value in values.items()}
 
 
-__all__ = ["TITLES", "StageRunner"]
+__all__ = ["StageRunner", "stage_titles"]

@@ -1,4 +1,4 @@
-"""What enters the recurrence beside s: the real action, or the latent action.
+"""What enters the recurrence beside s: the real action, the latent action, or a mark for none.
 
 ``action``: the action where it is known, the decoder's MEAN for u ~ q_free where it is not. The
 decoder is the bottleneck: u reaches the dynamics through a bounded action alone. The mean and not
@@ -6,6 +6,10 @@ a sample: sampled action noise teaches the dynamics to ignore the action.
 
 ``latent``: u itself for both kinds of data, u ~ q_act where the action is known and u ~ q_free
 where it is not.
+
+``masked_action``: the action where it is known, a learned "no action" vector where it is not; the
+baseline without inference of actions. The vector is the weights of one more input, which is 1 where
+the action is masked. The latent action is learned from the labelled rows alone.
 """
 
 from __future__ import annotations
@@ -14,21 +18,23 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lawm.latent_action import LatentActionStep
 
-TransitionInputName = Literal["action", "latent"]
+TransitionInputName = Literal["action", "latent", "masked_action"]
 
 
 @dataclass(frozen=True)
 class KnownAhead:
     """What the loop over time reads and does not change, time first.
 
-    The L labelled rows come first in ``noise``; F = B - L rows are action-free.
+    The K rows of :meth:`TransitionInput.known_rows` come first in ``noise``; F = B - K rows have an
+    action that must be inferred.
     """
 
-    action: Tensor  # (T, L, A)
+    action: Tensor  # (T, K, A), or as TransitionInput.known_rows makes it
     action_projected: Tensor  # (T, L, hidden), LatentActionModel.project_action
     next_projected: Tensor  # (T, F, hidden), LatentActionModel.project_next of the rest
     noise: Tensor  # (T, B, U), of u
@@ -47,6 +53,10 @@ class TransitionInput(Protocol):
     """A choice of x."""
 
     size: int
+    infers_actions: bool  # whether q_free has a part in filtering action-free rows
+
+    def known_rows(self, action: Tensor, num_rows: int) -> Tensor:
+        """``(T, K, ·)`` for the rows that need no inference, from the actions (T, L, A) of B."""
 
     def observe(
         self, model: LatentActionStep, features: Tensor, known: KnownAhead, t: int
@@ -60,8 +70,15 @@ class TransitionInput(Protocol):
 class ActionInput:
     """x is the action."""
 
+    infers_actions = True
+
     def __init__(self, action_dim: int) -> None:
         self.size = action_dim
+
+    def known_rows(self, action: Tensor, num_rows: int) -> Tensor:
+        """The labelled rows."""
+        del num_rows
+        return action
 
     def observe(
         self, model: LatentActionStep, features: Tensor, known: KnownAhead, t: int
@@ -83,8 +100,15 @@ class ActionInput:
 class LatentInput:
     """x is the latent action."""
 
+    infers_actions = True
+
     def __init__(self, latent_size: int) -> None:
         self.size = latent_size
+
+    def known_rows(self, action: Tensor, num_rows: int) -> Tensor:
+        """The labelled rows."""
+        del num_rows
+        return action
 
     def observe(
         self, model: LatentActionStep, features: Tensor, known: KnownAhead, t: int
@@ -102,17 +126,47 @@ class LatentInput:
         return u
 
 
+class MaskedActionInput(ActionInput):
+    """x is the action and a 0, or zeros and a 1 where the action is not known."""
+
+    infers_actions = False
+
+    def __init__(self, action_dim: int) -> None:
+        super().__init__(action_dim + 1)
+
+    def known_rows(self, action: Tensor, num_rows: int) -> Tensor:
+        """All rows."""
+        known = F.pad(action, (0, 1))
+        masked = known.new_zeros(known.shape[0], num_rows - known.shape[1], self.size)
+        masked[..., -1] = 1.0
+        return torch.cat([known, masked], dim=1)
+
+    def observe(
+        self, model: LatentActionStep, features: Tensor, known: KnownAhead, t: int
+    ) -> TransitionStep:
+        """What is known; no row is left to infer."""
+        return TransitionStep(known.action[t], None, features.new_zeros(0, model.latent.num_params))
+
+    def act(self, u: Tensor, action: Tensor) -> Tensor:
+        """The action, not masked."""
+        del u
+        return F.pad(action, (0, 1))
+
+
 def make_transition_input(
     name: TransitionInputName, action_dim: int, latent_size: int
 ) -> TransitionInput:
     """A transition input by name."""
-    return ActionInput(action_dim) if name == "action" else LatentInput(latent_size)
+    if name == "latent":
+        return LatentInput(latent_size)
+    return ActionInput(action_dim) if name == "action" else MaskedActionInput(action_dim)
 
 
 __all__ = [
     "ActionInput",
     "KnownAhead",
     "LatentInput",
+    "MaskedActionInput",
     "TransitionInput",
     "TransitionInputName",
     "TransitionStep",

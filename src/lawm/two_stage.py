@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 from rich.console import Console
 
-from lawm.callbacks.evaluation import EvaluationCallback
+from lawm.action_prediction_module import ActionPredictionModule
+from lawm.action_predictor import PseudoLabeller
 from lawm.callbacks.latent_action_panel import LatentActionPanelCallback
 from lawm.callbacks.progress import logged
 from lawm.callbacks.throughput import num_transitions
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
-from lawm.envs import make_env
-from lawm.envs.simulator_process import SimulatorFault
-from lawm.errors import LawmError
-from lawm.evaluation import evaluate
-from lawm.fit_config import FitConfig
+from lawm.environment_check import check_environment
+from lawm.fit_config import FitConfig, StageName
+from lawm.policy_evaluation import PolicyEvaluation
 from lawm.policy_module import LatentPolicyModule
 from lawm.ranks import is_rank_zero
-from lawm.report import build_report, evaluation_numbers, failed_evaluation
+from lawm.report import build_report
 from lawm.rssm import ModelState
 from lawm.run_folder import RunFolder, StageFolder, StageRecord
 from lawm.spec import DataSpec
 from lawm.stage_faults import told_in_sentences
-from lawm.stage_identity import policy_inputs, world_model_inputs
+from lawm.stage_identity import (
+    cloning_inputs,
+    inverse_dynamics_inputs,
+    policy_inputs,
+    world_model_inputs,
+)
 from lawm.stage_runner import StageRunner
 from lawm.start_states import StartStateDataModule
 from lawm.stop_signals import StopSignals
 from lawm.world_model_module import WorldModelModule
+from lawm.world_model_source import StageChoice, find_world_model, refuse_world_model
 
 _log = logging.getLogger(__name__)
-
-StageChoice = Literal["all", "world_model", "policy"]
 
 
 class TwoStageTrainer:
@@ -70,6 +74,8 @@ class TwoStageTrainer:
         self._data = MixedTrajectoryDataModule(**config.data, seed=config.seed)
         self._spec: DataSpec
         self._env_id: str | None = None
+        self._is_cloned = config.method == "behaviour_cloning"
+        self._labelling: StageRunner
         self._stage_1: StageRunner
         self._stage_2: StageRunner
         self._reused: StageFolder | None = None
@@ -81,18 +87,29 @@ class TwoStageTrainer:
             LawmError: Something is wrong with the data, the settings, or the checkpoints that are
                 to be continued or reused.
         """
-        config, folder, stop = self._config, self._folder, self._stop
+        if self._is_cloned:
+            refuse_world_model(self._stage, self._world_model_from)
         self._data.setup("fit")
         self._spec = self._data.spec
-        inputs = world_model_inputs(config, self._data.fingerprint())
-        self._stage_1 = StageRunner(config, folder, stop, "world_model", inputs, may_extend=False)
-        inputs = policy_inputs(config, self._stage_1.fingerprint)
-        self._stage_2 = StageRunner(config, folder, stop, "policy", inputs, may_extend=True)
-        self._find_world_model()
+        config, content, labels = self._config, self._data.fingerprint(), None
+        if config.pseudo_labels:
+            self._labelling = self._runner(
+                "inverse_dynamics", inverse_dynamics_inputs(config, content)
+            )
+            labels = self._labelling.fingerprint
+            self._labelling.finished_record()
+            self._new_inverse_dynamics()
+        if self._is_cloned:
+            inputs = cloning_inputs(config, content, labels)
+        else:
+            self._stage_1 = self._runner("world_model", world_model_inputs(config, content, labels))
+            inputs = policy_inputs(config, self._stage_1.fingerprint)
+            self._reused = find_world_model(self._stage_1, self._stage, self._world_model_from)
+        self._stage_2 = self._runner("policy", inputs, may_extend=True)
         if self._stage != "world_model":
             self._stage_2.finished_record()
             self._env_id = self._check_environment()
-            self._new_policy(self._new_world_model())  # refuses bad settings before stage 1 is paid
+            self._refuse_bad_policy()  # before stage 1 is paid for
 
     def fit(self) -> dict[str, Any]:
         """Train what is left, evaluate, and write the report.
@@ -100,21 +117,33 @@ class TwoStageTrainer:
         Returns:
             The report, see :func:`lawm.report.build_report`; only complete on rank 0.
         """
-        # Stage 1: the world model, on labelled and action-free windows
-        pl.seed_everything(self._config.seed, verbose=False)
-        world_model = self._new_world_model()
-        if self._reused is not None and is_rank_zero():
-            self._stage_1.reuse(self._reused)
-        with told_in_sentences("world_model", self._folder.path):
-            records = {"world_model": self._fit_world_model(world_model)}
+        records: dict[str, StageRecord] = {}
 
-        # Stage 2: the policy, in the imagination of the frozen world model
+        # Pseudo-labels: inverse dynamics from the labelled trajectories, for the others
+        if self._config.pseudo_labels:
+            pl.seed_everything(self._config.seed, verbose=False)
+            with told_in_sentences("inverse_dynamics", self._folder.path):
+                records["inverse_dynamics"] = self._fit_inverse_dynamics()
+
+        # Stage 1: the world model, on labelled and action-free windows
+        if not self._is_cloned:
+            pl.seed_everything(self._config.seed, verbose=False)
+            world_model = self._new_world_model()
+            if self._reused is not None and is_rank_zero():
+                self._stage_1.reuse(self._reused)
+            with told_in_sentences("world_model", self._folder.path):
+                first_step = _steps(records)
+                records["world_model"] = self._fit_world_model(world_model, first_step)
+
+        # Stage 2: the policy, in the imagination of the frozen world model, or cloned
         if self._stage != "world_model":
             pl.seed_everything(self._config.seed, verbose=False)
-            policy = self._new_policy(world_model)
-            first_step = records["world_model"].global_step
             with told_in_sentences("policy", self._folder.path):
-                records["policy"] = self._fit_policy(policy, world_model, first_step)
+                first_step = _steps(records)
+                if self._is_cloned:
+                    records["policy"] = self._fit_cloned_policy(first_step)
+                else:
+                    records["policy"] = self._fit_policy(world_model, first_step)
 
         evaluations = records["policy"].results if "policy" in records else {}
         report = build_report(self._folder, self._spec, self._data.summary(), records, evaluations)
@@ -126,13 +155,53 @@ class TwoStageTrainer:
         """Key figures of the data, once prepared."""
         return self._data.summary()
 
+    def _runner(
+        self, name: StageName, inputs: dict[str, Any], may_extend: bool = False
+    ) -> StageRunner:
+        return StageRunner(self._config, self._folder, self._stop, name, inputs, may_extend)
+
+    def _new_inverse_dynamics(self) -> ActionPredictionModule:
+        settings = self._config.inverse_dynamics
+        return ActionPredictionModule(self._spec, **settings, stage="inverse_dynamics")
+
     def _new_world_model(self) -> WorldModelModule:
         return WorldModelModule(self._spec, **self._config.world_model)
 
     def _new_policy(self, world_model: WorldModelModule) -> LatentPolicyModule:
         return LatentPolicyModule(world_model.model, self._spec, **self._config.policy)
 
-    def _fit_world_model(self, module: WorldModelModule) -> StageRecord:
+    def _new_cloned_policy(self) -> ActionPredictionModule:
+        return ActionPredictionModule(self._spec, **self._config.cloning, stage="policy")
+
+    def _refuse_bad_policy(self) -> None:
+        """Build it, and throw it away."""
+        if self._is_cloned:
+            self._new_cloned_policy().agent()
+        else:
+            self._new_policy(self._new_world_model())
+
+    def _fit_inverse_dynamics(self) -> StageRecord:
+        """Train it, and let it label what the data module hands out from now on."""
+        module, record = self._new_inverse_dynamics(), self._labelling.finished_record()
+        if record is not None:
+            self._labelling.load_weights(module)
+        else:
+            record = self._labelling.train(
+                module,
+                self._data,
+                callbacks=[],
+                figures={
+                    "loss": logged("inverse_dynamics/loss"),
+                    "action R²": logged("held_out/action_r2"),
+                },
+                count_transitions=num_transitions,
+                results=dict,
+                console=self._console,
+            )
+        self._data.label_with(PseudoLabeller(module.model))
+        return record
+
+    def _fit_world_model(self, module: WorldModelModule, first_step: int) -> StageRecord:
         record = self._stage_1.finished_record(self._reused)
         if record is not None:
             self._stage_1.load_weights(module, self._reused)
@@ -148,108 +217,56 @@ class TwoStageTrainer:
             },
             count_transitions=num_transitions,
             results=dict,
-            console=self._console,
-        )
-
-    def _fit_policy(
-        self, module: LatentPolicyModule, world_model: WorldModelModule, first_step: int
-    ) -> StageRecord:
-        record = self._stage_2.finished_record()
-        if record is not None:
-            return record
-        starts = StartStateDataModule(
-            world_model.model, self._data, **self._config.start_states, seed=self._config.seed
-        )
-        evaluation = self._evaluation_callback() if self._env_id else None
-
-        def latest_return(trainer: pl.Trainer) -> float | None:
-            return evaluation.results[-1].mean if evaluation and evaluation.results else None
-
-        def imagined_transitions(batch: ModelState) -> int:
-            return int(batch.h.shape[0]) * module.horizon
-
-        return self._stage_2.train(
-            module,
-            starts,
-            callbacks=[evaluation] if evaluation else [],
-            figures={
-                "imagined return": logged("policy/imagined_return"),
-                "return": latest_return,
-            },
-            count_transitions=imagined_transitions,
-            results=lambda: self._evaluations(evaluation, module) if evaluation else {},
             first_step=first_step,
             console=self._console,
         )
 
-    def _evaluation_callback(self) -> EvaluationCallback:
-        settings = self._config.evaluation
-        assert self._env_id is not None
-        return EvaluationCallback(
-            self._env_id,
-            self._spec.action_repeat,
-            every_n_steps=settings.every_n_steps,
-            episodes=settings.episodes,
-            final_episodes=settings.final_episodes,
-            seed=settings.seed,
-            timeout=settings.timeout,
-            data_return_mean=self._spec.return_mean,
-            data_return_best=self._spec.return_best,
-            csv_path=self._folder.evaluation_file,
-            best_checkpoint_path=self._stage_2.files.best_checkpoint,
+    def _fit_policy(self, world_model: WorldModelModule, first_step: int) -> StageRecord:
+        record = self._stage_2.finished_record()
+        if record is not None:
+            return record
+        module = self._new_policy(world_model)
+        starts = StartStateDataModule(
+            world_model.model, self._data, **self._config.start_states, seed=self._config.seed
         )
 
-    def _evaluations(
-        self, evaluation: EvaluationCallback, module: LatentPolicyModule
-    ) -> dict[str, Any]:
-        """The final and the best evaluation; in place of one that failed, the reason."""
-        numbers: dict[str, Any] = {}
-        for name, point in (("final", evaluation.final), ("best", evaluation.best)):
-            if point is not None and point.result is not None:
-                numbers[name] = evaluation_numbers(self._spec, point.result, point.step)
-            elif point is not None:
-                numbers[name] = failed_evaluation(point.error, point.step)
-        if evaluation.final is None:  # stopped between the last step and its evaluation
-            numbers["final"] = self._final_evaluation(module)
-        if failures := sum(point.result is None for point in evaluation.results):
-            numbers["failures"] = failures
-        return numbers
+        def imagined_transitions(batch: ModelState) -> int:
+            return int(batch.h.shape[0]) * module.horizon
 
-    def _final_evaluation(self, module: LatentPolicyModule) -> dict[str, Any]:
+        return self._train_policy(
+            module, starts, "imagined return", imagined_transitions, first_step
+        )
+
+    def _fit_cloned_policy(self, first_step: int) -> StageRecord:
+        record = self._stage_2.finished_record()
+        if record is not None:
+            return record
+        module = self._new_cloned_policy()
+        return self._train_policy(module, self._data, "loss", num_transitions, first_step)
+
+    def _train_policy(
+        self,
+        module: LatentPolicyModule | ActionPredictionModule,
+        data: pl.LightningDataModule,
+        figure: str,
+        count_transitions: Callable[[Any], int],
+        first_step: int,
+    ) -> StageRecord:
         settings = self._config.evaluation
-        assert self._env_id is not None
-        try:
-            result = evaluate(
-                module.agent(),
-                self._env_id,
-                self._spec.action_repeat,
-                episodes=settings.final_episodes,
-                seed=settings.seed,
-                timeout=settings.timeout,
-            )
-        except SimulatorFault as fault:
-            return failed_evaluation(str(fault))
-        return evaluation_numbers(self._spec, result)
-
-    def _find_world_model(self) -> None:
-        """Find out whether stage 1 is finished, here or in the run that it is to be taken from."""
-        if self._stage_1.finished_record() is not None:
-            return
-        if self._world_model_from is not None:
-            source = _stage_1_folder(self._world_model_from)
-            if self._stage_1.finished_record(source) is None:
-                raise LawmError(
-                    f"stage 1 of --world_model_from {self._world_model_from} is not finished: "
-                    f"there is no {source.done_marker}. Finish it with `lawm fit --resume`, or "
-                    "leave the option out."
-                )
-            self._reused = source
-        elif self._stage == "policy":
-            raise LawmError(
-                f"--stage policy needs a finished stage 1, and {self._stage_1.files.path} holds "
-                "none. Train it with --stage world_model or all, continue a run with --resume RUN, "
-                "or take it from another run with --world_model_from RUN."
-            )
+        evaluation = PolicyEvaluation(self._env_id, settings, self._spec, self._folder)
+        return self._stage_2.train(
+            module,
+            data,
+            callbacks=evaluation.callbacks,
+            figures={
+                figure: logged(f"policy/{figure.replace(' ', '_')}"),
+                "return": evaluation.latest_return,
+            },
+            count_transitions=count_transitions,
+            results=lambda: evaluation.numbers(module),
+            first_step=first_step,
+            console=self._console,
+        )
 
     def _check_environment(self) -> str | None:
         env_id = self._config.evaluation.environment(self._spec.env_id)
@@ -259,20 +276,13 @@ class TwoStageTrainer:
                 "sets none."
             )
             return None
-        make_env(env_id, self._spec.action_repeat)
+        check_environment(self._spec, env_id)
         return env_id
 
 
-def _stage_1_folder(path: Path) -> StageFolder:
-    """The stage 1 of a run folder, or the one that a checkpoint lies in."""
-    if not path.exists():
-        raise LawmError(
-            f"--world_model_from {path} does not exist; expected a run folder or its "
-            "world_model/checkpoints/last.ckpt."
-        )
-    if path.is_file():
-        return StageFolder(path.parent.parent)
-    return RunFolder(path).stage("world_model")
+def _steps(records: Mapping[str, StageRecord]) -> int:
+    """Where the next stage begins on the run's time axis."""
+    return sum(record.global_step for record in records.values())
 
 
-__all__ = ["StageChoice", "TwoStageTrainer"]
+__all__ = ["TwoStageTrainer"]

@@ -29,7 +29,8 @@ class WorldModelConfig:
     """Sizes and variants of the world model.
 
     Args:
-        transition_input: What enters the recurrence: the (decoded) action or the latent action.
+        transition_input: What enters the recurrence: the (decoded) ``action``, the ``latent``
+            action, or, the baseline, ``masked_action``, which infers no actions.
         deter: Size of the deterministic state h.
         hidden: Width of the layers.
         embed: Size of an observation key's embedding.
@@ -114,16 +115,17 @@ class WorldModel(nn.Module):
         Only the posterior of z, the latent action that the recurrence needs and the recurrence
         itself stay in the loop over time; all else is one call over T * B.
         """
-        labelled = batch.num_labelled
         embed = self.encoder({key: obs.transpose(0, 1) for key, obs in batch.obs.items()})
         steps, rows = embed.shape[0] - 1, embed.shape[1]
         next_projected = self.latent_action.project_next(embed[1:])
         action = batch.action.transpose(0, 1)
         action_projected = self.latent_action.project_action(action)
+        action_known = self.transition_input.known_rows(action, rows)
+        num_known = action_known.shape[1]
         known = KnownAhead(
-            action,
+            action_known,
             action_projected,
-            next_projected[:, labelled:],
+            next_projected[:, num_known:],
             self.latent_action.latent.noise(embed, steps, rows),
         )
         filtered = filter_windows(
@@ -137,13 +139,13 @@ class WorldModel(nn.Module):
 
         features = filtered.features
         h, z = torch.split(features, [self.rssm.deter, self.rssm.latent.size], dim=-1)
-        before = features[:-1, :labelled]
+        before = features[:-1, :num_known]
         action_posterior = filtered.action_posterior
         if action_posterior is None:
-            action_posterior = self.latent_action.action_posterior(before, action_projected)
-        labelled_inverse = self.latent_action.inverse_posterior(
-            before, next_projected[:, :labelled]
-        )
+            action_posterior = self.latent_action.action_posterior(
+                before[:, : batch.num_labelled], action_projected
+            )
+        known_inverse = self.latent_action.inverse_posterior(before, next_projected[:, :num_known])
         return Observed(
             embed=embed,
             h=h,
@@ -152,7 +154,7 @@ class WorldModel(nn.Module):
             z_prior=self.rssm.prior(h),
             features=features,
             action_posterior=action_posterior,
-            inverse_posterior=torch.cat([labelled_inverse, filtered.inverse_posterior], dim=1),
+            inverse_posterior=torch.cat([known_inverse, filtered.inverse_posterior], dim=1),
             action_prior=self.latent_action.prior(features)[:-1],
         )
 

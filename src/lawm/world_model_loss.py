@@ -179,6 +179,8 @@ def world_model_terms(
         torch.cat([observed.action_posterior, observed.inverse_posterior[:, free]], dim=1),
         observed.action_prior,
     )
+    if not model.transition_input.infers_actions:  # q_free of action-free rows means nothing then
+        rate = torch.cat([rate[:, labelled], 0.0 * rate[:, free]], dim=1)
 
     names = ("observation", "state_kl", "state_kl_nats", "continuation", "latent_action_kl")
     of_states = torch.stack([observation, state_kl, state_kl_nats])  # (3, T + 1, B)

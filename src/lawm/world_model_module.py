@@ -14,6 +14,7 @@ from torchmetrics import R2Score
 
 from lawm.batch import Batch
 from lawm.finite_guard import FiniteGuard
+from lawm.optimizer import adamw
 from lawm.rate_control import FixedRate, RateControl, TargetRate
 from lawm.running_means import RunningMeans
 from lawm.schedules import warmup_and_cooldown
@@ -187,16 +188,10 @@ class WorldModelModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union is private)
         """AdamW with decay on the matrices alone; the dual variable has a rate of its own."""
-        matrices = [p for p in self.model.parameters() if p.ndim >= 2]
-        vectors = [p for p in self.model.parameters() if p.ndim < 2]
-        groups: list[dict[str, Any]] = [
-            {"params": matrices, "weight_decay": self.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
         dual = list(self.rate_control.parameters())
-        if dual:
-            groups.append({"params": dual, "weight_decay": 0.0, "lr": self.dual_learning_rate})
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=True)
+        group = {"params": dual, "weight_decay": 0.0, "lr": self.dual_learning_rate}
+        groups = [group] if dual else []
+        optimizer = adamw(self.model, self.learning_rate, self.weight_decay, *groups)
         total = self.trainer.max_steps if self._trainer is not None else -1
         factor = warmup_and_cooldown(self.warmup_steps, total, self.cooldown)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

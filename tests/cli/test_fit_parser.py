@@ -89,7 +89,7 @@ BAD = [
     ),
     (
         ["--data.shards", "a.h5", "--world_model.model.transition_input", "x"],
-        r"expected one of \['action', 'latent'\]. Got value: x",
+        r"expected one of \['action', 'latent', 'masked_action'\]. Got value: x",
     ),
     (
         ["--data.shards", "a.h5", "--stage", "x"],
@@ -119,7 +119,7 @@ def test_resuming_what_is_no_run_is_refused(tmp_path):
 
 def test_the_public_flags_and_groups_change_on_purpose_only():
     keys = build_parser().get_defaults().keys()
-    modules = ("data", "world_model", "policy", "start_states")
+    modules = ("data", "inverse_dynamics", "world_model", "policy", "cloning", "start_states")
     assert sorted(key for key in keys if key.split(".")[0] not in modules) == [
         "allow_import",
         "compile",
@@ -130,11 +130,21 @@ def test_the_public_flags_and_groups_change_on_purpose_only():
         "evaluation.final_episodes",
         "evaluation.seed",
         "evaluation.timeout",
+        "method",
         "name",
+        "pseudo_labels",
         "resume",
         "run_dir",
         "seed",
         "stage",
+        "stages.inverse_dynamics.accumulate_grad_batches",
+        "stages.inverse_dynamics.checkpoint_every_n_steps",
+        "stages.inverse_dynamics.gradient_clip_val",
+        "stages.inverse_dynamics.limit_val_batches",
+        "stages.inverse_dynamics.log_every_n_steps",
+        "stages.inverse_dynamics.max_steps",
+        "stages.inverse_dynamics.precision",
+        "stages.inverse_dynamics.val_check_interval",
         "stages.policy.accumulate_grad_batches",
         "stages.policy.checkpoint_every_n_steps",
         "stages.policy.log_every_n_steps",

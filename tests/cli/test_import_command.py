@@ -51,7 +51,7 @@ def test_the_recorded_command_asks_for_the_same(asked: ImportOptions) -> None:
     program, command, *words = shlex.split(asked.command(source, path))
     assert (program, command) == ("lawm", "data")
     args = parse(*words)
-    assert (args.source, args.path) == (source, path)
+    assert (args.sources, args.path) == ([source, *asked.more_sources], path)
     assert import_options(args) == asked
 
 

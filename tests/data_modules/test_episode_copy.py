@@ -7,7 +7,7 @@ import pytest
 from shard_factory import write_shard
 
 from lawm.cli import main
-from lawm.data_modules.shard_reader import read_shard
+from lawm.data_modules.shard_reader import open_shard, read_shard
 
 
 def run(*words):
@@ -76,6 +76,21 @@ def test_a_split_shares_out_the_episodes(shard, tmp_path, seed):
     assert sorted(map(str, parts[0] + parts[1])) == sorted(map(str, whole))
     for part in parts:  # in the order that they had
         assert [whole.index(episode) for episode in part] == sorted(map(whole.index, part))
+
+
+def test_episodes_of_one_origin_are_taken_apart(shard, tmp_path, capsys):
+    whole = episodes_of(shard)
+    rest, taken = tmp_path / "rest.h5", tmp_path / "taken.h5"
+    with open_shard(shard) as file:
+        ids = file.episodes.source_id
+    assert len(set(ids)) == len(ids) == 10
+    assert run("split", shard, rest, taken, "--source", ids[3]) == 0
+    assert episodes_of(taken) == [whole[3]]
+    assert episodes_of(rest) == whole[:3] + whole[4:]
+    for pattern, count in (("nobody/*", 0), ("*", 10)):
+        assert run("split", shard, tmp_path / "x.h5", tmp_path / "y.h5", "--source", pattern) == 2
+        assert f"fits {count} of the 10 episodes" in capsys.readouterr().err
+    assert not (tmp_path / "x.h5").exists()
 
 
 @pytest.mark.parametrize("names", [["action"], ["reward"], ["action", "reward"]])

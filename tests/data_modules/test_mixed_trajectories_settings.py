@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from lightning.pytorch.cli import LightningArgumentParser
 from shard_factory import write_shard
 
@@ -64,3 +65,45 @@ def test_settings_from_yaml_and_command_line():
     data = parser.instantiate(parser.parse_string(text)).data
     assert (data._shards, data._action_free_shards) == (["a.h5", "b*.h5"], ["c.h5"])
     assert (float(data._labels.share), data._held_out.count) == (0.1, 3)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (None, ["camera", "state"]),
+        (["camera"], ["camera"]),
+        (["state"], ["state"]),
+        (["state", "camera"], ["camera", "state"]),
+    ],
+)
+@pytest.mark.parametrize("storage", ["memory", "mapped", "stream"])
+def test_observation_keys_choose_what_is_read(tmp_path, keys, expected, storage):
+    path = write_shard(tmp_path / "a.h5", lengths=[6] * 4, image=True)
+    data = MixedTrajectoryDataModule(
+        str(path),
+        held_out="1",
+        window=4,
+        batch_size=2,
+        storage=storage,
+        cache_dir=str(tmp_path / "cache"),
+        observation_keys=keys,
+    )
+    assert list(data.spec.observations) == expected
+    for batch in (next(iter(data.train_dataloader())), next(data.episodes())):
+        assert list(batch.obs) == expected
+        for key, value in batch.obs.items():
+            assert value.dtype == (torch.uint8 if key == "camera" else torch.float32)
+
+
+def test_an_observation_key_that_a_shard_lacks(tmp_path):
+    both = write_shard(tmp_path / "a.h5", lengths=[6] * 4, image=True)
+    state = write_shard(tmp_path / "b.h5", lengths=[6] * 4, seed=1)
+    data = MixedTrajectoryDataModule([str(both), str(state)], observation_keys=["camera"])
+    message = r"observation_keys asks for camera, but .*b\.h5 has state\. Name keys that all"
+    with pytest.raises(LawmError, match=message):
+        data.setup()
+
+
+def test_no_observation_key(tmp_path):
+    with pytest.raises(LawmError, match=r"observation_keys is empty; name at least one key"):
+        MixedTrajectoryDataModule(str(tmp_path / "a.h5"), observation_keys=[])

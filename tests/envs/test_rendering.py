@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -10,36 +11,38 @@ from lawm.errors import LawmError
 
 @pytest.fixture
 def no_renderer_yet(monkeypatch):
+    rendering.import_suite()
     from dm_control import _render
 
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr(_render, "BACKEND", "off")
     monkeypatch.setattr(_render, "Renderer", None)
-    rendering.use_working_renderer.cache_clear()
+    rendering.working_backend.cache_clear()
     yield _render
-    rendering.use_working_renderer.cache_clear()
+    rendering.working_backend.cache_clear()
 
 
-def render_or_skip(env, *size):
-    try:
-        return env.render(*size)
-    except LawmError as error:
-        if "no off-screen renderer works" not in str(error):
-            raise
-        pytest.skip(str(error))
-
-
-def test_picture_is_taken_although_rendering_was_off_at_import():
+def test_picture_is_taken_although_rendering_was_off_at_import(gl):
     env = make_env("dm_control/cartpole-swingup", 1, 0)
     env.reset()
-    picture = render_or_skip(env, 48, 64)
+    picture = env.render(48, 64)
     assert picture.shape == (48, 64, 3)
     assert picture.dtype == np.uint8
     assert picture.std() > 10  # not one colour
     for _ in range(30):
         env.step(np.ones(1))
     assert not np.array_equal(env.render(48, 64), picture)
-    with pytest.raises(AssertionError):
-        env.render(10, 10)
+    env.close()
+
+
+def test_a_film_of_another_size_changes_no_picture(gl):
+    env = make_env("dm_control/cartpole-swingup", 1, 0)
+    env.reset()
+    small = env.render(32, 32)
+    film = env.render(120, 160, "fixed")
+    assert film.shape == (120, 160, 3)
+    np.testing.assert_array_equal(env.render(32, 32), small)
+    np.testing.assert_array_equal(env.render(120, 160, 0), film)
     env.close()
 
 
@@ -48,7 +51,7 @@ def test_sentence_when_neither_works(no_renderer_yet, monkeypatch):
     with pytest.raises(
         LawmError, match=r"no off-screen.*egl: OSError: no such library; osmesa: .*libosmesa6"
     ):
-        rendering.use_working_renderer()
+        assert rendering.use_working_renderer() == "glfw"
     assert no_renderer_yet.Renderer is None
 
 
@@ -70,8 +73,35 @@ def test_second_candidate_is_taken_when_the_first_fails(no_renderer_yet, monkeyp
     assert no_renderer_yet.Renderer.__name__ == "OrderedDict"
 
 
+@pytest.mark.parametrize("value", ["disabled", "off", "0"])
+def test_rendering_that_was_switched_off_is_told(no_renderer_yet, monkeypatch, value):
+    monkeypatch.setenv("MUJOCO_GL", value)
+    monkeypatch.setattr(sys, "executable", "/does/not/exist")  # nothing is probed
+    with pytest.raises(
+        LawmError, match=rf"MUJOCO_GL={value} switches .*Unset MUJOCO_GL.*egl or os"
+    ):
+        rendering.use_working_renderer()
+
+
+def test_only_the_backend_that_the_user_named_is_tried(no_renderer_yet, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    monkeypatch.setattr(
+        rendering, "_PROBE", "import os; assert os.environ['MUJOCO_GL'] == 'egl', 'no library'"
+    )
+    with pytest.raises(LawmError, match=r"MUJOCO_GL=osmesa does not work .*no library.*or unset"):
+        rendering.use_working_renderer()
+
+
+@pytest.mark.parametrize("value", [None, "", "egl", "disabled"])
+def test_what_the_user_set_is_left_in_the_environment(no_renderer_yet, monkeypatch, value):
+    if value is not None:
+        monkeypatch.setenv("MUJOCO_GL", value)
+    rendering.import_suite.__wrapped__()
+    assert os.environ.get("MUJOCO_GL") == value
+
+
 def test_a_renderer_that_the_user_chose_is_kept(no_renderer_yet, monkeypatch):
     monkeypatch.setattr(no_renderer_yet, "BACKEND", "glfw")
     monkeypatch.setattr(sys, "executable", "/does/not/exist")  # nothing is probed
-    rendering.use_working_renderer()
+    assert rendering.use_working_renderer() == "glfw"
     assert no_renderer_yet.Renderer is None

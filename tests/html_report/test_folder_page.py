@@ -30,6 +30,7 @@ def grid(tmp_path):
     csv.writer(table).writerows([["task", "return"], ["<i>a</i>", "12.5"], ["b", ""]])
     (folder / "label_efficiency.csv").write_text(table.getvalue())
     (folder / "curve.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'></svg>")
+    (folder / "curve.png").write_bytes(b"the same once more")
     return folder
 
 

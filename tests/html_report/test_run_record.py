@@ -120,6 +120,26 @@ def test_values_of_other_kinds_are_left_out(content, tmp_path):
     assert run.seconds == 1800.0
 
 
+@pytest.mark.parametrize(
+    ("settings", "stages"),
+    [
+        ("", ["world_model", "policy"]),
+        ("pseudo_labels: true\n", ["inverse_dynamics", "world_model", "policy"]),
+        ("method: behaviour_cloning\n", ["policy"]),
+    ],
+)
+def test_a_run_has_the_stages_of_its_method(settings, stages, tmp_path):
+    path = write_run(tmp_path / "run")
+    config = path / "config.yaml"
+    config.write_text(config.read_text() + settings)
+    run = read_run(path)
+    assert list(run.stages) == stages
+    labels_first = "inverse_dynamics" in stages
+    assert run.status.word == ("unfinished" if labels_first else "finished")
+    assert ("stage 1, inverse dynamics" in run.status.sentence) == labels_first
+    assert (run.action_r2 is None) == ("world_model" not in stages)
+
+
 def test_a_line_that_is_being_written_is_left_out(tmp_path):
     path = write_run(tmp_path / "run")
     file = path / "policy" / "metrics.csv"

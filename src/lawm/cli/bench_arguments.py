@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lawm.cli.label_bench_arguments import add_label_bench_parser
+
 
 def add_bench_parser(commands: Any) -> None:  # noqa: ANN401 (argparse's type is private)
     """Add the `bench` command.
@@ -14,7 +16,7 @@ def add_bench_parser(commands: Any) -> None:  # noqa: ANN401 (argparse's type is
         commands: What ``add_subparsers`` returned.
     """
     parser: argparse.ArgumentParser = commands.add_parser(
-        "bench", help="measure speed: lawm bench throughput", description="Measure lawm."
+        "bench", help="measure speed and label efficiency", description="Measure lawm."
     )
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     throughput: argparse.ArgumentParser = kinds.add_parser(
@@ -40,6 +42,7 @@ def add_bench_parser(commands: Any) -> None:  # noqa: ANN401 (argparse's type is
     add("--repeats", type=int, default=20, help="timed updates of each (default 20)")
     add("--lightning", action="store_true", help="also what Lightning's loop costs")
     add("--json", type=Path, metavar="FILE", help="write the rows here too")
+    add_label_bench_parser(kinds)
 
 
 __all__ = ["add_bench_parser"]

@@ -1,4 +1,4 @@
-"""`lawm bench throughput`."""
+"""`lawm bench`; here the part for speed."""
 
 from __future__ import annotations
 
@@ -24,6 +24,22 @@ CAPTION = (
 
 def run_bench(args: argparse.Namespace) -> int:
     """Run the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        LawmError: Something is wrong with what the user gave.
+    """
+    if args.kind == "labels":
+        from lawm.cli.label_bench_command import run_label_bench
+
+        return run_label_bench(args)
+    return run_throughput(args)
+
+
+def run_throughput(args: argparse.Namespace) -> int:
+    """Run `lawm bench throughput`.
 
     Raises:
         LawmError: A count below 1, a device that is not there, or a file that is in the way.
@@ -111,4 +127,4 @@ def _check(args: argparse.Namespace) -> None:
         raise LawmError(f"--json {args.json}: the folder {args.json.parent} does not exist.")
 
 
-__all__ = ["cases", "run_bench", "table"]
+__all__ = ["cases", "run_bench", "run_throughput", "table"]

@@ -18,6 +18,7 @@ from lawm.cli.data_edit_commands import (
     run_strip,
 )
 from lawm.cli.import_command import add_import_parser, run_import_command
+from lawm.cli.render_command import add_camera, add_render_parser, run_render
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -26,6 +27,7 @@ COLLECT_EPILOG = """\
 examples:
   lawm data collect --env dm_control/cheetah-run --steps 50000 random.h5
   lawm data collect --env dm_control/cheetah-run --policy sac --steps 80000 replay.h5
+  lawm data collect --env dm_control/walker-walk --pixels 64 --steps 20000 pixels.h5
   lawm data collect --env dm_control/walker-walk --policy sac --steps 100000 \\
       --keep rollouts --checkpoint-every 20000 --rollout-episodes 10 rollouts.h5
 
@@ -40,6 +42,7 @@ def add_data_parser(subparsers: Subparsers) -> None:
     )
     commands = data.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
     _add_collect(commands)
+    add_render_parser(commands)
     add_import_parser(commands)
     _add_info(commands)
     add_check_parser(commands)
@@ -54,6 +57,7 @@ def run_data(args: argparse.Namespace) -> int:
     """
     run = {
         "collect": _run_collect,
+        "render": run_render,
         "import": run_import_command,
         "info": _run_info,
         "check": run_check,
@@ -102,6 +106,9 @@ def _add_collect(commands: Subparsers) -> None:
         help="episodes of each checkpoint (%(default)s)",
     )
     add("--store-physics", action="store_true", help="keep simulator states, to render from")
+    add("--pixels", type=int, metavar="SIZE", help="also keep pictures of SIZE x SIZE, such as 64")
+    add_camera(parser)
+    add("--no-states", action="store_true", help="keep the pictures alone")
     add("--overwrite", action="store_true", help="replace an existing shard")
 
 

@@ -45,13 +45,15 @@ def _add_split(commands: Subparsers) -> None:
         allow_abbrev=False,
         help="write the episodes of a shard into two, to train on and to measure on",
         description="Write two shards, so that what is measured on is not in the file that is "
-        "trained on. To set episodes aside without a copy, `lawm data label` has --held-out.",
+        "trained on, or so that episodes of one origin are in a file of their own. "
+        "To set episodes aside without a copy, `lawm data label` has --held-out.",
     )
     add = parser.add_argument
     add("source", type=Path, metavar="SRC.h5", help="the shard")
     add("train", type=Path, metavar="TRAIN.h5", help="the shard to write")
     add("held_out", type=Path, metavar="HELD_OUT.h5", help="the other one")
     add("--held-out", dest="budget", default="10%", help="10%% or '12 episodes' (%(default)s)")
+    add("--source", dest="origin", metavar="GLOB", help="instead: those of such a source id")
     add("--seed", type=int, default=0, help="which episodes (%(default)s)")
     add("--overwrite", action="store_true", help="replace existing shards")
 
@@ -126,6 +128,7 @@ def run_split(args: argparse.Namespace) -> int:
         args.held_out,
         budget=args.budget,
         seed=args.seed,
+        source=args.origin,
         overwrite=args.overwrite,
     )
     print(f"{args.train}: {train} episodes; {args.held_out}: {held_out} episodes")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lawm.atomic_write import write_atomically
+from lawm.environment_check import check_environment
 from lawm.envs.simulator_process import SimulatorFault
 from lawm.errors import LawmError
 from lawm.evaluation import EvaluationResult, Recording, evaluate
@@ -33,13 +34,14 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.video is not None:
         check_video_path(args.video)
     agent = load(folder.path, checkpoint=args.checkpoint)
-    spec: DataSpec = agent.model.spec
+    spec: DataSpec = agent.spec
     env_id = args.env_id or spec.env_id
     if not env_id:
         raise LawmError(
             f"the data of {args.run} names no environment; give one with --env_id, such as "
             "--env_id dm_control/cheetah-run."
         )
+    check_environment(spec, env_id)
     try:
         result = evaluate(
             agent,
@@ -49,6 +51,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
             seed=args.seed,
             recording=Recording() if args.video is not None else None,
             timeout=args.timeout,
+            renderer=spec.renderer,
         )
     except SimulatorFault as fault:
         raise LawmError(f"the evaluation in {env_id} failed: {fault}.") from fault

@@ -17,11 +17,12 @@ import lightning.pytorch as pl
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
+from lawm.action_prediction_module import ActionPredictionModule
 from lawm.cli.import_policy import denied_import, only_trusted_imports, refuse_class_as_text
 from lawm.cli.known_keys import SET_BY_LAWM, check_config_file, check_options
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
 from lawm.errors import LawmError
-from lawm.fit_config import STAGES, CompileMode, EvaluationConfig, FitConfig, StageConfig
+from lawm.fit_config import STAGES, CompileMode, EvaluationConfig, FitConfig, Method, StageConfig
 from lawm.policy_module import LatentPolicyModule
 from lawm.run_folder import open_run_folder
 from lawm.start_states import StartStateDataModule
@@ -111,14 +112,31 @@ def build_parser() -> ArgumentParser:
         default="auto",
         help="auto: fused kernels on the CPU; off: plain PyTorch; full: torch.compile.",
     )
+    parser.add_argument(
+        "--method",
+        type=Method,
+        default="latent_action",
+        help="latent_action: a policy in a world model's imagination; behaviour_cloning: the "
+        "baseline that copies the actions of the data.",
+    )
+    parser.add_argument(
+        "--pseudo_labels",
+        type=bool,
+        default=False,
+        help="Label the action-free episodes by inverse dynamics first: a baseline.",
+    )
     add = parser.add_class_arguments
     add(MixedTrajectoryDataModule, "data", skip={"seed"}, instantiate=False)
+    skip = {"spec", "stage"}
+    add(ActionPredictionModule, "inverse_dynamics", skip=skip, instantiate=False)
     add(WorldModelModule, "world_model", skip={"spec"}, instantiate=False)
     add(LatentPolicyModule, "policy", skip={"world_model", "spec"}, instantiate=False)
+    add(ActionPredictionModule, "cloning", skip={"spec", "stage"}, instantiate=False)
     skip = {"world_model", "data", "seed"}
     add(StartStateDataModule, "start_states", skip=skip, instantiate=False)
     skip = set(_trainer_signature()) - set(SHARED_TRAINER_ARGUMENTS)
     add(pl.Trainer, "trainer", skip=skip, instantiate=False)
+    add(StageConfig, "stages.inverse_dynamics", instantiate=False)
     add(StageConfig, "stages.world_model", instantiate=False)
     skip = {"gradient_clip_val", "val_check_interval", "limit_val_batches"}
     add(StageConfig, "stages.policy", skip=skip, instantiate=False)
@@ -126,6 +144,9 @@ def build_parser() -> ArgumentParser:
     parser.set_defaults(
         {
             "trainer.num_sanity_val_steps": 0,
+            "inverse_dynamics.model.before": 1,
+            "inverse_dynamics.model.after": 2,
+            "stages.inverse_dynamics.gradient_clip_val": 100.0,
             "stages.world_model.gradient_clip_val": 100.0,
             "stages.policy.max_steps": 1500,
         }
@@ -246,13 +267,17 @@ def _fit_config(built: Namespace, name: str) -> FitConfig:
         name=name,
         seed=built.seed,
         data=vars(built.data),
+        inverse_dynamics=vars(built.inverse_dynamics),
         world_model=vars(built.world_model),
         policy=vars(built.policy),
+        cloning=vars(built.cloning),
         start_states=vars(built.start_states),
         trainer=vars(built.trainer),
         stages={stage: StageConfig(**vars(built.stages[stage])) for stage in STAGES},
         evaluation=EvaluationConfig(**vars(built.evaluation)),
         compile=built.compile,
+        method=built.method,
+        pseudo_labels=built.pseudo_labels,
     )
 
 

@@ -22,6 +22,7 @@ examples:
   lawm data import --dry-run mine.npz mine.h5
   lawm data import mine.npz mine.h5 --env dm_control/cheetah-run --action-repeat 2
   lawm data import recordings/ mine.h5 --keys state camera=image --report mine.json
+  lawm data import clips/ more.mp4 video.h5 --size 64 --env dm_control/walker-walk
 
 Format and action convention are detected from the content; what cannot be detected is asked for.
 docs/bring-your-data.md has a command for every format.
@@ -39,7 +40,13 @@ def add_import_parser(commands: Subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("source", type=Path, metavar="SRC", help="a file or folder")
+    add(
+        "sources",
+        type=Path,
+        nargs="+",
+        metavar="SRC",
+        help="a file or folder; of videos also several",
+    )
     add("path", type=Path, metavar="DST.h5", help="the shard to write")
     add("--format", default="", metavar="NAME", help="of the source (detected from its content)")
     add("--dry-run", action="store_true", help="show what would be done, write nothing")
@@ -79,6 +86,48 @@ def add_import_parser(commands: Subparsers) -> None:
         help="where to cut old D4RL files, which do not mark their time limits",
     )
     add("--max-episodes", type=int, default=0, metavar="N", help="no more than these, the first")
+    _add_video_arguments(parser)
+
+
+def _add_video_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group(
+        "videos", "with --env, frames match its control step"
+    ).add_argument
+    add(
+        "--size",
+        default="64",
+        metavar="H[xW]",
+        help="of the pictures that are stored (%(default)s)",
+    )
+    add(
+        "--aspect",
+        choices=("crop", "letterbox"),
+        default="crop",
+        help="pictures of another shape: their centre, or black bars (%(default)s)",
+    )
+    add("--fps", type=float, default=0.0, metavar="F", help="steps a second (the video's frames)")
+    add(
+        "--control-timestep",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds of a step before action repeat, instead of --fps",
+    )
+    add("--every", type=int, default=0, metavar="N", help="take frames by number, not by time")
+    add(
+        "--cut-threshold",
+        type=float,
+        default=0.15,
+        metavar="X",
+        help="change of the picture that is a cut, 1 for none (%(default)s)",
+    )
+    add(
+        "--min-steps",
+        type=int,
+        default=1,
+        metavar="N",
+        help="drop shorter trajectories (%(default)s)",
+    )
 
 
 def run_import_command(args: argparse.Namespace) -> int:
@@ -99,9 +148,9 @@ def run_import_command(args: argparse.Namespace) -> int:
     options = import_options(args)
     console = Console()
     if args.dry_run:
-        report = plan_import(args.source, args.path, options)
+        report = plan_import(args.sources[0], args.path, options)
     else:
-        report = _import_with_progress(args.source, args.path, options, console)
+        report = _import_with_progress(args.sources[0], args.path, options, console)
     console.print(report.table())
     if args.report is not None:
         _write_json(args.report, report)
@@ -115,6 +164,7 @@ def import_options(args: argparse.Namespace) -> ImportOptions:
         LawmError: Arguments that contradict each other or are out of range.
     """
     from lawm.data_modules.importers.import_options import ImportOptions
+    from lawm.data_modules.importers.video_options import VideoOptions, parse_size
 
     return ImportOptions(
         format=args.format,
@@ -131,6 +181,16 @@ def import_options(args: argparse.Namespace) -> ImportOptions:
         relabel=args.relabel,
         stored_rewards=args.stored_rewards,
         overwrite=args.overwrite,
+        more_sources=tuple(args.sources[1:]),
+        video=VideoOptions(
+            size=parse_size(args.size),
+            aspect=args.aspect,
+            fps=args.fps,
+            control_timestep=args.control_timestep,
+            every=args.every,
+            cut_threshold=args.cut_threshold,
+            min_steps=args.min_steps,
+        ),
     )
 
 

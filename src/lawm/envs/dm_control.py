@@ -8,17 +8,19 @@ from __future__ import annotations
 import difflib
 import functools
 import logging
-import os
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from lawm.envs import rendering
 from lawm.envs.environment import Environment
-from lawm.envs.rendering import MULTISAMPLES, RENDER_FLAGS, SHADOW_SIZE, use_working_renderer
 from lawm.errors import LawmError
 
 SUITE = "dm_control"
+_RENDER_FLAGS = {"shadow": rendering.SHADOWS, "reflection": rendering.REFLECTIONS}
+# Parts of observations that depend on forces, and so on more than the simulator's state.
+_OF_FORCES = ("touch", "touch_sensors", "foot_forces", "force_torque", "imu", "inertial_sensors")
 _NO_BOUND = 1e10  # what MuJoCo gives as the bound of an actuator that has none (mjMAXVAL)
 
 
@@ -53,17 +55,11 @@ def env_ids() -> tuple[str, ...]:
 
 @functools.cache
 def _suite() -> ModuleType:
-    """``dm_control.suite``, imported without a renderer: state runs need no OpenGL.
-
-    :mod:`lawm.envs.rendering` puts the renderer in later, when a picture is asked for.
-    """
-    if not os.environ.get("MUJOCO_GL"):  # empty counts as unset
-        os.environ["MUJOCO_GL"] = "disable"
-    from dm_control import suite
-
+    """``dm_control.suite``."""
+    suite = rendering.import_suite()
     # MuJoCo's compiler tells of a deprecated attribute in dm_control's own XML at every load.
     logging.getLogger("absl").addFilter(lambda record: "settotalmass" not in record.getMessage())
-    return suite  # type: ignore[no-any-return]
+    return suite
 
 
 class DMControlEnvironment:
@@ -87,7 +83,11 @@ class DMControlEnvironment:
                 "squashed into bounds. Choose another task."
             )
         self._in_episode = False
-        self._picture_size: tuple[int, int] | None = None
+        self._cameras: dict[tuple[int, int, int | str], Any] = {}
+        visual = self._env.physics.model.vis  # before a first picture, or it has no effect
+        visual.quality.shadowsize = 0  # without shadows; the flag alone does not save the time
+        visual.quality.offsamples = rendering.MULTISAMPLES
+        visual.global_.offheight = visual.global_.offwidth = 1
 
     def reset(self, seed: int | None = None) -> dict[str, np.ndarray]:
         """Start an episode; see :meth:`Environment.reset`."""
@@ -122,6 +122,28 @@ class DMControlEnvironment:
         """Positions, velocities and activations, (P,) float64."""
         return np.asarray(self._env.physics.get_state(), dtype=np.float64)
 
+    def set_physics_state(self, state: np.ndarray) -> dict[str, np.ndarray]:
+        """Put the simulator into a state; what the task keeps elsewhere stays as it is.
+
+        Args:
+            state: (P,) as :meth:`physics_state` gives it.
+
+        Returns:
+            The observation there; what depends on forces is that of a simulator at rest, see
+            :meth:`follows_from_state`.
+        """
+        physics = self._env.physics
+        with physics.reset_context():
+            physics.set_state(state)
+        return _flatten(self._env.task.get_observation(physics))
+
+    def follows_from_state(self) -> np.ndarray:
+        """(D,) bool: which numbers of ``"state"`` are functions of :meth:`physics_state` alone."""
+        observation = self._env.task.get_observation(self._env.physics)
+        return np.concatenate(
+            [np.full(np.size(part), name not in _OF_FORCES) for name, part in observation.items()]
+        )
+
     def reward_at(self, state: np.ndarray, action: np.ndarray) -> float:
         """The task's reward on arriving at a simulator state, for one control step.
 
@@ -135,26 +157,44 @@ class DMControlEnvironment:
         physics.set_control(np.clip(action, self.action_low, self.action_high))
         return float(self._env.task.get_reward(physics))
 
-    def render(self, height: int, width: int, camera: int = 0) -> np.ndarray:
-        """A picture, (height, width, 3) uint8; all pictures of one environment have one size.
+    def camera_names(self) -> tuple[str, ...]:
+        """See :meth:`Environment.camera_names`."""
+        model = self._env.physics.model
+        return tuple(model.id2name(i, "camera") or str(i) for i in range(model.ncam))
+
+    def render(self, height: int, width: int, camera: int | str = 0) -> np.ndarray:
+        """See :meth:`Environment.render`.
 
         Raises:
             LawmError: No renderer works on this machine.
         """
-        if self._picture_size is None:
-            use_working_renderer()
-            quality, buffer = (
-                self._env.physics.model.vis.quality,
-                self._env.physics.model.vis.global_,
-            )
-            quality.shadowsize, quality.offsamples = SHADOW_SIZE, MULTISAMPLES
-            buffer.offheight, buffer.offwidth = height, width
-            self._picture_size = (height, width)
-        assert (height, width) == self._picture_size, (height, width, self._picture_size)
-        picture = self._env.physics.render(
-            height, width, camera_id=camera, render_flag_overrides=RENDER_FLAGS
-        )
-        return np.asarray(picture, dtype=np.uint8)
+        key = (height, width, camera)
+        if key not in self._cameras:
+            rendering.use_working_renderer()
+            self._grow_buffer(height, width)
+            self._cameras[key] = self._make_camera(height, width, camera)
+        picture = self._cameras[key].render(render_flag_overrides=_RENDER_FLAGS)
+        return np.array(picture, dtype=np.uint8)  # a copy: the camera keeps one buffer
+
+    def _grow_buffer(self, height: int, width: int) -> None:
+        """Make room for a picture: a larger buffer changes no pixel, but each takes longer."""
+        physics = self._env.physics
+        buffer = physics.model.vis.global_
+        if buffer.offheight >= height and buffer.offwidth >= width:
+            return
+        buffer.offheight = max(buffer.offheight, height)
+        buffer.offwidth = max(buffer.offwidth, width)
+        if physics._contexts is not None:
+            physics._free_rendering_contexts()
+        self._cameras.clear()  # they belong to the buffer that was
+
+    def _make_camera(self, height: int, width: int, camera: int | str) -> Any:  # noqa: ANN401
+        """One that is kept: making it takes longer than a picture."""
+        from dm_control.mujoco import engine
+
+        names = self.camera_names()
+        number = camera if isinstance(camera, int) else names.index(camera)
+        return engine.Camera(self._env.physics, height, width, camera_id=number)
 
     def close(self) -> None:
         """Free the simulator and, if there is one, its rendering context."""

@@ -47,8 +47,18 @@ class Environment(Protocol):
         """The simulator's full state, (P,) float64."""
         ...
 
-    def render(self, height: int, width: int, camera: int) -> np.ndarray:
-        """A picture of the present state, (height, width, 3) uint8."""
+    def camera_names(self) -> tuple[str, ...]:
+        """The cameras in their order, each by its name or, where it has none, its number."""
+        ...
+
+    def render(self, height: int, width: int, camera: int | str) -> np.ndarray:
+        """A picture of the present state, (height, width, 3) uint8.
+
+        Args:
+            height: Pixels.
+            width: Pixels.
+            camera: One of :meth:`camera_names`, or its number.
+        """
         ...
 
     def close(self) -> None:

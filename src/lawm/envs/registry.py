@@ -7,7 +7,9 @@ from typing import Protocol
 
 from lawm.envs import dm_control
 from lawm.envs.environment import Environment
+from lawm.envs.pixel_observations import PixelObservations
 from lawm.errors import LawmError
+from lawm.renderer_spec import RendererSpec
 
 
 class EnvironmentFactory(Protocol):
@@ -33,16 +35,20 @@ def register_env(suite: str, factory: EnvironmentFactory) -> None:
     _FACTORIES[suite] = factory
 
 
-def make_env(env_id: str, action_repeat: int = 1, seed: int = 0) -> Environment:
+def make_env(
+    env_id: str, action_repeat: int = 1, seed: int = 0, renderer: RendererSpec | None = None
+) -> Environment:
     """Make an environment.
 
     Args:
         env_id: ``"<suite>/<name>"``, e.g. ``"dm_control/cheetah-run"``.
         action_repeat: Control steps that one action is held for.
         seed: Of the environment's random stream.
+        renderer: Adds its pictures to the observations, under the keys that it names.
 
     Raises:
-        LawmError: No such suite or task, or an action repeat below one.
+        LawmError: No such suite, task or camera, an action repeat below one, or pictures of
+            another look than environments give.
     """
     if action_repeat < 1:
         raise LawmError(
@@ -51,7 +57,8 @@ def make_env(env_id: str, action_repeat: int = 1, seed: int = 0) -> Environment:
         )
     suite, slash, name = env_id.partition("/")
     if slash and suite in _FACTORIES:
-        return _FACTORIES[suite](env_id, action_repeat, seed)
+        env = _FACTORIES[suite](env_id, action_repeat, seed)
+        return env if renderer is None else PixelObservations(env, renderer)
     if not slash:
         problem = f"Environment {env_id!r} does not name its suite."
         guess = difflib.get_close_matches(f"dm_control/{env_id}", dm_control.env_ids(), n=1)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
-import signal
-import sys
-import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
@@ -18,8 +14,7 @@ import numpy as np
 from lawm.envs.environment import Environment
 from lawm.envs.simulators import LocalSimulators, Recording, Seen
 from lawm.errors import LawmError
-
-_PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+from lawm.worker_process import how_it_ended, settle_in, start_worker
 
 
 class SimulatorFault(Exception):  # noqa: N818 (the simulator's, not this program's)
@@ -32,8 +27,7 @@ class SimulatorProcess:
     After a fault the worker is gone: make another one.
 
     Args:
-        make: Makes one simulator. The worker is forked where the system's default is to fork
-            (Linux), so that anything will do; elsewhere ``make`` must be importable by name.
+        make: Makes one simulator; see :func:`~lawm.worker_process.start_worker`.
         timeout: Seconds that one answer may take: setting the first simulator up, starting
             episodes, a step of all of them. A worker that needs longer is killed.
 
@@ -45,13 +39,7 @@ class SimulatorProcess:
     def __init__(self, make: Callable[[], Environment], timeout: float) -> None:
         self._timeout = timeout
         self._pipe, theirs = multiprocessing.Pipe()
-        self._process = multiprocessing.Process(
-            target=_serve, args=(make, theirs, self._pipe, os.getpid()), daemon=True
-        )
-        with warnings.catch_warnings():
-            # Python 3.12 warns of a fork beside threads: the worker touches none of their work
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._process.start()
+        self._process = start_worker(_serve, make, theirs, self._pipe, os.getpid())
         theirs.close()
         self.frame_seconds, self.action_shape = self._answer("set-up")
 
@@ -88,8 +76,9 @@ class SimulatorProcess:
             error, result = self._pipe.recv()
         except (EOFError, OSError):
             self._kill()
+            ending = how_it_ended(self._process.exitcode)
             raise SimulatorFault(
-                f"the simulator's process died during {method}, {_ending(self._process.exitcode)}"
+                f"the simulator's process died during {method}, {ending}"
             ) from None
         if error is None:
             return result
@@ -106,12 +95,8 @@ def _serve(
     make: Callable[[], Environment], pipe: Connection, parents_end: Connection, parent: int
 ) -> None:
     """What the worker does: answers until it is told to end or its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent acts
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # training's handler was inherited
-    if sys.platform == "linux":  # even a worker that hangs does not outlive its parent
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            return
+    if not settle_in(parent):
+        return
     parents_end.close()  # else the pipe never ends
     try:
         simulators = LocalSimulators(make)
@@ -128,12 +113,6 @@ def _serve(
         pipe.send((SimulatorFault(f"{type(error).__name__}: {error}"), None))
     finally:
         os._exit(0)  # what the parent registered for its own end is not the worker's to run
-
-
-def _ending(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    return f"exit code {code}"
 
 
 __all__ = ["SimulatorFault", "SimulatorProcess"]

@@ -18,7 +18,7 @@ class Recording:
     episodes: int = 1  # the first so many
     height: int = 240  # pixels
     width: int = 320  # pixels
-    camera: int = 0  # of the environment; in the DeepMind Control Suite 0 follows the body
+    camera: int | str = 0  # of the environment; in the DeepMind Control Suite 0 follows the body
 
 
 @dataclass(frozen=True)

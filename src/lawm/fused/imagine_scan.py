@@ -120,7 +120,7 @@ class _Loop:
         horizon, self.rows, _ = u_noise.shape
         rows = horizon * self.rows
         weight = rssm.transition_layer.linear.weight.detach()
-        action_dim = weight.shape[1] - stoch.size
+        action_dim = latent_action.decoder_output.out_features
         self.size = rssm.feature_size
         columns = self.size + latent.size + action_dim
 
@@ -140,7 +140,8 @@ class _Loop:
         def frozen(of: NormedLinear, weight: Tensor | None = None) -> BlockLayer:
             return BlockLayer(of.linear, of.norm, rows, trained=False, weight=weight)
 
-        of_z, of_x = torch.split(weight, [stoch.size, action_dim], dim=1)
+        # an input behind the action marks it as masked: never in imagination
+        of_z, of_x = weight[:, : stoch.size], weight[:, stoch.size : stoch.size + action_dim]
         wide = torch.cat([of_z, weight.new_zeros(weight.shape[0], latent.size), of_x], dim=1)
         self.policy = BlockMLP(policy.normed_layers(), policy.output, rows, trained)
         prior = latent_action.prior_network

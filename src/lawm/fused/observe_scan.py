@@ -128,7 +128,8 @@ class _Loop:
         self.state[:-1, :labelled, self.with_u :] = inputs.action
         self.z_params = weight.new_empty(steps + 1, rows, 2 * stoch.size)
         self.u_params = weight.new_empty(steps, free, 2 * latent.size)
-        self.decoded = weight.new_empty(steps, free, action_dim)
+        actions = latent_action.decoder_output.out_features  # x may have an input more
+        self.decoded = weight.new_empty(steps, free, actions)
 
         def layer(of: NormedLinear, rows: int, weight: Tensor | None = None) -> BlockLayer:
             # its output is needed by the next layer of the block, so it is always kept

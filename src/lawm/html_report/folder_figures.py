@@ -74,7 +74,7 @@ def action_r2_figure(environment: str, runs: Sequence[RunRecord]) -> Figure | No
     """Held-out R² of the action against world-model updates; None where none was logged."""
 
     def curve(run: RunRecord) -> Curve | None:
-        return run.stages["world_model"].curves.get("held_out/action_r2_inverse")
+        return run.curves("world_model").get("held_out/action_r2_inverse")
 
     caption = (
         "On held-out labelled trajectories, decoded from latent actions inferred from observations "

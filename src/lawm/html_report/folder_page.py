@@ -96,7 +96,7 @@ def _row(run: RunRecord, out: Path) -> RunRow:
     start = run.starts[0] if run.starts else {}
     return RunRow(
         run=run,
-        verdict=panel_verdict(run.panel)[0],
+        verdict=panel_verdict(run.panel)[0] if "world_model" in run.stages else "",
         final=final.mean if final else None,
         final_std=final.std if final else None,
         best=best.mean if best else None,

@@ -82,7 +82,7 @@ def read_folder(path: Path) -> FolderRecord:
             file
             for pattern in ("*.svg", "*.png")
             for file in sorted(path.glob(pattern))
-            if file.is_file()
+            if file.is_file() and not (pattern == "*.png" and file.with_suffix(".svg").is_file())
         ],
         set_aside=[str(run.relative_to(path)) for run in found if run not in kept],
         damaged=files.damaged,

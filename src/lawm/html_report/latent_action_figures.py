@@ -56,7 +56,7 @@ def rates_figure(run: RunRecord) -> Figure | None:
 
 def panel_figure(run: RunRecord) -> Figure | None:
     """The panel's numbers along stage 1, with the thresholds of the verdict."""
-    limits, curves = Thresholds(), run.stages["world_model"].curves
+    limits, curves = Thresholds(), run.curves("world_model")
 
     def line(label: str, name: str, colour: str) -> list[Line]:
         curve = curves.get(f"held_out/{name}")

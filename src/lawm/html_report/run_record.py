@@ -104,7 +104,12 @@ class RunRecord:
     @property
     def action_r2(self) -> float | None:
         """Of the action decoded from the inverse posterior, held out; the newest."""
-        return self.stages["world_model"].newest.get("held_out/action_r2_inverse")
+        stage = self.stages.get("world_model")
+        return stage.newest.get("held_out/action_r2_inverse") if stage else None
+
+    def curves(self, name: StageName) -> dict[str, Curve]:
+        """What a stage logged; {} of one that the run's method has not."""
+        return self.stages[name].curves if name in self.stages else {}
 
 
 def read_run(path: Path, name: str | None = None) -> RunRecord:
@@ -122,7 +127,7 @@ def read_run(path: Path, name: str | None = None) -> RunRecord:
     config = files.settings(folder.config_file)
     report = files.mapping(folder.report_file)
     provenance = files.mapping(folder.provenance_file)
-    stages = {stage: _stage(files, folder, config, stage) for stage in STAGES}
+    stages = {stage: _stage(files, folder, config, stage) for stage in _stages_run(config)}
     faults = sorted(file for file in folder.faults.glob("*.npz") if file.is_file())
     starts = provenance.get("starts")
     record = RunRecord(
@@ -146,6 +151,14 @@ def read_run(path: Path, name: str | None = None) -> RunRecord:
     )
     record.missing.extend(_missing(folder, record))
     return record
+
+
+def _stages_run(config: dict[str, Any]) -> list[StageName]:
+    """The stages of the run's method, see :attr:`lawm.fit_config.FitConfig.stages_run`."""
+    skipped = set() if config.get("pseudo_labels") is True else {"inverse_dynamics"}
+    if config.get("method") == "behaviour_cloning":
+        skipped.add("world_model")
+    return [stage for stage in STAGES if stage not in skipped]
 
 
 def _stage(
@@ -199,13 +212,14 @@ def _missing(folder: RunFolder, record: RunRecord) -> list[str]:
     """What a finished run has and this one has not, with the reason as far as it can be told."""
     world_model = folder.stage("world_model")
     evaluates = part(record.config, "evaluation").get("env_id") != "none"
+    has_model = "world_model" in record.stages
     wanted = [
-        (world_model.metrics_file, "no number of the world model was logged yet", True),
+        (world_model.metrics_file, "no number of the world model was logged yet", has_model),
         (
             world_model.panel_file,
             "the latent-action panel comes with the first validation, where labelled episodes are "
             "held out (data.held_out) and are longer than its context",
-            True,
+            has_model,
         ),
         (folder.stage("policy").metrics_file, "no number of the policy was logged yet", True),
         (folder.evaluation_file, "the policy was not measured in an environment yet", evaluates),

@@ -14,7 +14,6 @@ from lawm.run_folder import RunFolder
 from lawm.run_lock import read_owner
 
 Word = Literal["finished", "stage 1 finished", "running", "unfinished", "failed", "not started"]
-_TITLES: dict[StageName, str] = {"world_model": "stage 1, world model", "policy": "stage 2, policy"}
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,13 @@ def status_of(
 ) -> RunStatus:
     """Judge by the marks that stages, locks and faults leave."""
     if all(stage.is_done for stage in stages.values()):
-        return RunStatus("finished", "Both stages have ended.")
-    alone = stages["world_model"].is_done and "world_model" in part(report, "stages")
+        return RunStatus("finished", "All stages have ended.")
+    before = [stage for name, stage in stages.items() if name != "policy"]
+    alone = before and all(stage.is_done for stage in before) and part(report, "stages")
     if alone and not stages["policy"].has_checkpoint:
         return RunStatus(
             "stage 1 finished",
-            "The world model has ended and no policy was asked for. Train it with "
+            "The world model has ended and no policy was asked for yet. Train it with "
             f"`lawm fit --resume {folder.path}`.",
         )
     where = _where(stages)
@@ -76,11 +76,15 @@ def status_of(
 
 def _where(stages: Mapping[StageName, StageProgress]) -> str:
     """The stage that is not done, and its step."""
-    name = next(name for name, stage in stages.items() if not stage.is_done)
+    number, name = next(
+        (number, name)
+        for number, (name, stage) in enumerate(stages.items(), start=1)
+        if not stage.is_done
+    )
     stage = stages[name]
     steps = "no update logged" if stage.steps is None else f"update {stage.steps:,}"
     of = "" if stage.planned is None else f" of {stage.planned:,}"
-    return f"This run has not ended: {_TITLES[name]}, {steps}{of}."
+    return f"This run has not ended: stage {number}, {name.replace('_', ' ')}, {steps}{of}."
 
 
 def _is_alive(owner: Mapping[str, str | int]) -> bool | None:

@@ -37,7 +37,7 @@ _POLICY = {
 
 def world_model_figure(run: RunRecord) -> Figure | None:
     """The losses of stage 1 by source, with those of the held-out episodes."""
-    curves = run.stages["world_model"].curves
+    curves = run.curves("world_model")
     panels = []
     if "world_model/loss" in curves:
         panels.append(SmallPanel("total loss", [Line("", curves["world_model/loss"], INK)]))
@@ -73,7 +73,7 @@ def world_model_figure(run: RunRecord) -> Figure | None:
 
 def policy_figure(run: RunRecord) -> Figure | None:
     """What stage 2 logged."""
-    curves = run.stages["policy"].curves
+    curves = run.curves("policy")
     panels = [
         SmallPanel(title, [Line("", curves[f"policy/{name}"], PLAIN)])
         for name, title in _POLICY.items()
@@ -99,7 +99,7 @@ def throughput_figure(run: RunRecord) -> Figure | None:
         "transitions_per_second": "transitions a second",
         "data_wait_share": "share of time spent waiting for data",
     }
-    colours = {"world_model": SERIES[0], "policy": SERIES[1]}
+    colours = dict(zip(run.stages, SERIES, strict=False))
     for name, title in names.items():
         lines = [
             Line("", stage.curves[f"throughput/{name}"], colours[stage.name])
@@ -116,8 +116,7 @@ def throughput_figure(run: RunRecord) -> Figure | None:
         "run (another process on the machine, or memory that runs out), or a share of waiting "
         "above a tenth: see the page on data loading."
     )
-    legend = [("stage 1, world model", colours["world_model"], "-")]
-    legend.append(("stage 2, policy", colours["policy"], "-"))
+    legend = [(stage.replace("_", " "), colour, "-") for stage, colour in colours.items()]
     return Figure(title, small_panels(panels, "updates of the stage", title), caption, legend)
 
 

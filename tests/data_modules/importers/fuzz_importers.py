@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from replay_writers import REPLAYS
 from source_writers import SOURCES, recordings
+from video_writers import numbered_frames, write_video
 
 from lawm.benchmarks.fuzz_archives import mutate_folder, mutate_npz
 from lawm.benchmarks.fuzz_bytes import mutate_bytes
@@ -31,6 +32,14 @@ PACKAGE_FILES = {
     "dreamerv3": FILES / "dreamerv3_replay",
     "stable-worldmodel": FILES / "stable_worldmodel.h5",
     "lerobot": FILES / "lerobot_v3",
+}
+VIDEOS = {
+    "mp4": ("libx264", "yuv420p"),
+    "mkv": ("ffv1", "bgr0"),
+    "webm": ("libvpx-vp9", "yuv420p"),
+    "avi": ("mpeg4", "yuv420p"),
+    "mov": ("png", "rgb24"),
+    "gif": ("gif", "rgb8"),
 }
 LENGTHS = (3, 2)  # transitions: the fewer numbers, the more often structure is hit
 
@@ -59,6 +68,8 @@ def seeds_of(name: str) -> Callable[[Path], list[Path]]:
             copy = shutil.copytree if source.is_dir() else shutil.copyfile
             copy(source, target)
             found.append(target)
+        if name == "video":
+            found += write_videos(folder)
         if name == "rl-unplugged":
             found.append(write_tfrecords(folder))
         return found
@@ -128,10 +139,23 @@ def mutate_parquet(path: Path, rng: np.random.Generator) -> str:
     return f"column {name}"
 
 
+def write_videos(folder: Path) -> list[Path]:
+    """Small ones of each container, and a folder."""
+    found: list[Path] = []
+    (folder / "clips").mkdir()
+    frames = numbered_frames(6, (16, 16))
+    for ending, (codec, pixel_format) in VIDEOS.items():
+        path = write_video(folder / f"a.{ending}", frames, codec=codec, pixel_format=pixel_format)
+        found.append(path)
+        if ending in ("mp4", "gif"):
+            shutil.copyfile(path, folder / "clips" / path.name)
+    return [*found, folder / "clips"]
+
+
 def mutations_of(name: str) -> tuple[Mutation, ...]:
     if name == "lerobot":
         return (mutate_parquet, mutate_bytes, mutate_folder)
-    if name == "rl-unplugged":
+    if name in ("rl-unplugged", "video"):
         return (mutate_bytes,)
     if name == "numpy" or name == "ogbench":
         return (mutate_npz, mutate_bytes)

@@ -1,0 +1,163 @@
+"""The runs of a label-efficiency grid: tasks x methods x label budgets x seeds, and their order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from lawm.stage_identity import ACCESS_KEYS
+
+ORACLE = "oracle"  # has every label, hence no budget
+METHODS = (
+    ORACLE,
+    "lawm",
+    "labelled_only",
+    "pseudo_label",
+    "masked_action",
+    "bc",
+    "bc_pseudo_label",
+)
+ALL = Fraction(1)
+
+# What changes no result or differs between the runs of a cell by design
+_LEFT_OUT = ("name", "seed", "compile")
+_LEFT_OUT_OF_DATA = (*ACCESS_KEYS, "labels", "label_seed")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of the grid."""
+
+    name: str  # stem of its configuration
+    config: Path
+    data: str  # stems of the shards
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """Which cell of the grid, and which seed; one row of the CSV."""
+
+    task: str
+    data: str
+    method: str
+    labelled_fraction: float  # asked for, in (0, 1]
+    seed: int
+
+
+@dataclass(frozen=True)
+class GridRun:
+    """One `lawm fit` of the grid."""
+
+    task: Task
+    method: str
+    fraction: Fraction
+    seed: int
+    configs: tuple[Path, ...]  # the task's, the method's, what stacks on every run
+    settings: tuple[str, ...]  # "key=value", for every run
+    config_hash: str  # of the cell, see :func:`hash_config`
+
+    @property
+    def key(self) -> RunKey:
+        """Its row in the CSV."""
+        fraction = round(float(self.fraction), 6)
+        return RunKey(self.task.name, self.task.data, self.method, fraction, self.seed)
+
+    @property
+    def name(self) -> str:
+        """Of its run folder below the task's, such as ``lawm-10pct-0``."""
+        return f"{self.method}-{budget_name(self.fraction)}-{self.seed}"
+
+    @property
+    def label(self) -> str:
+        """For people, such as ``cheetah/lawm-10pct-0``."""
+        return f"{self.task.name}/{self.name}"
+
+    def arguments(self) -> list[str]:
+        """What follows `lawm fit` for the same result anywhere."""
+        return [
+            *(word for config in self.configs for word in ("--config", str(config))),
+            *("--seed", str(self.seed), "--data.label_seed", str(self.seed)),
+            *budget_arguments(self.method, self.fraction),
+            *(f"--{setting}" for setting in self.settings),
+        ]
+
+    def command(self) -> str:
+        """The same as a line for a shell."""
+        return shlex.join(["lawm", "fit", *self.arguments()])
+
+
+def budget_arguments(method: str, fraction: Fraction) -> list[str]:
+    """The label budget as options of `lawm fit`; the oracle's stands in its preset."""
+    return [] if method == ORACLE else ["--data.labels", percent(fraction)]
+
+
+def percent(fraction: Fraction) -> str:
+    """As ``10%`` or ``2.5%``."""
+    return f"{float(fraction * 100):g}%"
+
+
+def budget_name(fraction: Fraction) -> str:
+    """As a part of a folder's name: ``10pct``, or ``all``."""
+    return "all" if fraction == ALL else percent(fraction).replace("%", "pct")
+
+
+def in_order(
+    tasks: Sequence[Task],
+    methods: Sequence[str],
+    fractions: Sequence[Fraction],
+    seeds: Sequence[int],
+) -> list[tuple[Task, str, Fraction, int]]:
+    """The cells, so that the grid is the most useful table whenever it is stopped.
+
+    Seed by seed; of each first the oracles, which everything is normalised to, then budget by
+    budget all methods on all tasks.
+    """
+    found = []
+    budgeted = [method for method in methods if method != ORACLE]
+    for seed in seeds:
+        if ORACLE in methods:
+            found += [(task, ORACLE, ALL, seed) for task in tasks]
+        for fraction in fractions:
+            found += [(task, method, fraction, seed) for method in budgeted for task in tasks]
+    return found
+
+
+def hash_config(
+    config: Mapping[str, Any], fraction: Fraction, checksums: Sequence[Sequence[str]]
+) -> str:
+    """Digest of all that decides the result of a cell, 12 hexadecimal digits.
+
+    Seeds do not enter it: the runs of a cell have the same. Nor do names of files: the content of
+    the shards does.
+
+    Args:
+        config: The merged configuration, as in a run's ``config.yaml``.
+        fraction: The labelled fraction.
+        checksums: Of the content of ``data.shards`` and of ``data.action_free_shards``.
+    """
+    content = {key: value for key, value in config.items() if key not in _LEFT_OUT}
+    data = {k: v for k, v in config["data"].items() if k not in _LEFT_OUT_OF_DATA}
+    content |= {"data": data, "fraction": str(fraction), "content": checksums}
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+__all__ = [
+    "ALL",
+    "METHODS",
+    "ORACLE",
+    "GridRun",
+    "RunKey",
+    "Task",
+    "budget_arguments",
+    "budget_name",
+    "hash_config",
+    "in_order",
+    "percent",
+]

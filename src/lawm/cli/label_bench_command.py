@@ -1,0 +1,277 @@
+"""`lawm bench labels`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+import lawm
+from lawm.benchmarks import made_with
+from lawm.benchmarks.grid_display import GridDisplay
+from lawm.benchmarks.grid_folder import GridFolder, RunRecord
+from lawm.benchmarks.grid_rows import GridRow, read_rows, write_rows
+from lawm.benchmarks.grid_runner import (
+    Active,
+    Ending,
+    Process,
+    Slot,
+    launcher,
+    make_slots,
+    run_grid,
+    why_it_ended,
+)
+from lawm.benchmarks.label_grid import GridRun, RunKey
+from lawm.benchmarks.label_plan import Plan, make_plan, plan_table
+from lawm.cli.label_bench_plan import grid_runs, uses_cuda
+from lawm.cli.label_bench_results import merged_rows, show_and_save
+from lawm.errors import LawmError
+from lawm.run_lock import RunLock
+from lawm.stop_signals import StopRun, StopSignals
+
+FAILED = 1
+_OTHERS_SAVE_S = 120.0  # how long runs of a grid that was killed may take to save and end
+
+
+def run_label_bench(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code: 1 if runs failed, 75 or 130 if a signal stopped it.
+
+    Raises:
+        LawmError: Something is wrong with what the user gave.
+    """
+    console = Console()
+    if args.sources:
+        _check_alone(args)
+        show_and_save(merged_rows(args.sources), args.out, console)
+        return 0
+    folder = GridFolder(args.out)
+    file = args.csv or folder.csv
+    written = {row.key: row for row in read_rows(file, all_columns=True)} if file.exists() else {}
+    runs = grid_runs(args)
+    slots = _slots(args)
+    plan = make_plan(runs, folder, written, rerun_stale=args.rerun_stale)
+    console.print(plan_table(plan, list({**written, **plan.rows}.values()), len(slots)))
+    _tell_stale(plan, args, console)
+    if args.dry_run:
+        return 0
+    args.out.mkdir(parents=True, exist_ok=True)
+    with _lock(folder):
+        shared = [*map(str, args.preset), *args.settings]
+        tasks = {run.task.name: str(run.task.config) for run in runs}
+        folder.claim(tasks, shared, change=args.rerun_stale)
+        grid = _Grid(folder, file, written, plan, console, slots)
+        code = grid.train()
+        show_and_save(grid.rows_of_the_plan(), args.out, console)
+        grid.tell()
+    return code
+
+
+class _Grid:
+    """Trains what is left to do and keeps the CSV up to date."""
+
+    def __init__(
+        self,
+        folder: GridFolder,
+        file: Path,
+        written: dict[RunKey, GridRow],
+        plan: Plan,
+        console: Console,
+        slots: Sequence[Slot],
+    ) -> None:
+        self._folder, self._file, self._plan, self._console = folder, file, plan, console
+        self._rows = {**written, **plan.rows}
+        self._slots = slots
+        self._launch = launcher(folder)
+        gpus = sum(slot.gpu is not None for slot in slots)
+        self._made_with = {
+            "commit": made_with.commit(),
+            "version": lawm.__version__,
+            "machine": made_with.machine(gpus),
+        }
+        self._failed: list[Ending] = []
+        self._display = GridDisplay(console, folder, plan.todo, len(slots))
+
+    def train(self) -> int:
+        """Run all that is to do; returns the exit code."""
+        self._write()
+        stop = StopSignals()
+        try:
+            with stop, self._display:
+                stop.is_deferred = True
+                _wait_for_others([self._folder.run(run).lock_file for run in self._plan.begun])
+                run_grid(
+                    self._plan.todo,
+                    self._slots,
+                    self._start,
+                    lambda run, code: why_it_ended(self._folder, run, code),
+                    self,
+                    lambda: stop.requested is not None,
+                )
+                if stop.requested is not None:
+                    raise StopRun(stop.requested)
+        except StopRun as stopped:
+            self._console.print(f"Stopped by {stopped}. The same command goes on.")
+            return stopped.exit_code
+        return FAILED if self._failed else 0
+
+    def rows_of_the_plan(self) -> list[GridRow]:
+        """Of its finished runs; stale ones are left out."""
+        return [self._rows[run.key] for run in self._plan.runs if self._is_current(run)]
+
+    def tell(self) -> None:
+        """Say what failed, and where the rows are."""
+        for ending in self._failed:
+            self._say(
+                f"{ending.run.label} failed: {ending.error} (log: {self._folder.log(ending.run)})"
+            )
+        if self._failed:
+            count = len(self._failed)
+            self._say(
+                f"{count} run{'s' if count > 1 else ''} failed; the same command tries "
+                f"{'them' if count > 1 else 'it'} again."
+            )
+        self._say(f"Rows: {self._file}")
+
+    def began(self, active: Active) -> None:
+        """Pass it on."""
+        self._display.began(active)
+
+    def ended(self, ending: Ending) -> None:
+        """Write the row, or note the failure."""
+        run, row = ending.run, None
+        if ending.error:
+            self._failed.append(ending)
+            record = self._folder.record(run)
+            assert record is not None
+            self._folder.write_record(run, _with_error(record, ending.error))
+        else:
+            row = self._rows[run.key] = self._folder.row(run)
+            self._write()
+        self._display.ended(ending, row, list(self._rows.values()))
+
+    def waited(self, active: Sequence[Active]) -> None:
+        """Pass it on."""
+        self._display.waited(active)
+
+    def _start(self, run: GridRun, slot: Slot) -> Process:
+        state = self._folder.state(run)
+        if state == "stale":
+            self._say(f"{run.label}: the stale run is now {self._folder.set_aside(run)}")
+        if state == "begun":
+            record = self._folder.record(run)
+            assert record is not None
+        else:
+            record = RunRecord(
+                config_hash=run.config_hash, command=run.command(), **self._made_with
+            )
+        self._folder.write_record(run, _with_error(record, ""))
+        return self._launch(run, slot)
+
+    def _is_current(self, run: GridRun) -> bool:
+        row = self._rows.get(run.key)
+        return row is not None and row.config_hash == run.config_hash
+
+    def _write(self) -> None:
+        write_rows(self._file, self._rows.values())
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _with_error(record: RunRecord, error: str) -> RunRecord:
+    return RunRecord(**{**vars(record), "error": error})
+
+
+def _check_alone(args: argparse.Namespace) -> None:
+    given = [
+        option
+        for option, value in (
+            ("--config", args.config),
+            ("--set", args.settings),
+            ("--preset", args.preset),
+            ("--csv", args.csv),
+            ("--dry-run", args.dry_run),
+            ("--rerun-stale", args.rerun_stale),
+        )
+        if value
+    ]
+    if given:
+        raise LawmError(
+            f"--from makes table and plot of finished runs and trains nothing; {', '.join(given)} "
+            "means nothing beside it. Leave it out, or leave out --from."
+        )
+
+
+def _tell_stale(plan: Plan, args: argparse.Namespace, console: Console) -> None:
+    if not plan.stale:
+        return
+    what = f"{len(plan.stale)} run(s) were made with other settings, data or defaults"
+    fate = (
+        "they are trained anew, and the old run folders kept"
+        if args.rerun_stale
+        else "they are left as they are and not counted; --rerun-stale trains them anew"
+    )
+    names = ", ".join(run.label for run in plan.stale[:5])
+    more = " …" if len(plan.stale) > 5 else ""
+    console.print(f"{what}: {names}{more}; {fate}.", markup=False, soft_wrap=True)
+
+
+def _slots(args: argparse.Namespace) -> list[Slot]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = cores or 1
+    jobs = None
+    if args.jobs != "auto":
+        if not args.jobs.isdigit() or int(args.jobs) < 1:
+            raise LawmError(f"--jobs is {args.jobs}; expected a number from 1, or auto.")
+        jobs = int(args.jobs)
+    threads = args.threads
+    if threads is not None and not 1 <= threads <= cores:
+        raise LawmError(
+            f"--threads is {threads}, but this process may use {cores} core(s); expected a number "
+            f"from 1 to {cores}."
+        )
+    gpus = _gpus() if uses_cuda(args) else []
+    wanted = (jobs or 1) * (threads or 1)
+    if not gpus and wanted > cores:
+        raise LawmError(
+            f"--jobs {jobs} with {threads or 1} thread(s) each needs {wanted} cores, but this "
+            f"process may use {cores}; there is no free core for the others. Give fewer, or "
+            "--jobs auto."
+        )
+    return make_slots(jobs, threads, gpus, cores)
+
+
+def _gpus() -> list[str]:
+    if not torch.cuda.is_available():
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip()]
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _lock(folder: GridFolder) -> RunLock:
+    return RunLock(folder.lock)
+
+
+def _wait_for_others(locks: Sequence[Path]) -> None:
+    """Runs of a grid that was killed save and end by themselves; do not go on before that."""
+    deadline = time.monotonic() + _OTHERS_SAVE_S
+    for lock in locks:
+        while lock.is_file() and lock.read_text() and time.monotonic() < deadline:
+            try:
+                with RunLock(lock):
+                    break
+            except LawmError:
+                time.sleep(0.5)
+
+
+__all__ = ["run_label_bench"]

@@ -1,0 +1,204 @@
+"""From the options of `lawm bench labels` to the runs of the grid."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lawm.benchmarks.label_grid import (
+    METHODS,
+    GridRun,
+    Task,
+    budget_arguments,
+    hash_config,
+    in_order,
+)
+from lawm.cli.fit_parser import FitRequest, parse_fit
+from lawm.data_modules.trajectory_split import find_shards, read_headers
+from lawm.errors import LawmError
+
+_SET_BY_THE_GRID = {
+    "seed": "--seeds",
+    "data.label_seed": "--seeds",
+    "data.labels": "--fractions",
+    "threads": "--threads",
+    "config": "--config and --preset",
+    "run_dir": "--out",
+    "resume": "--out",
+    "stage": "nothing: a row needs both stages",
+    "world_model_from": "nothing: a run trains both stages",
+    "name": "nothing: runs are called by their task, method, budget and seed",
+}
+
+
+def grid_runs(args: argparse.Namespace) -> list[GridRun]:
+    """The runs that the options ask for, in their order.
+
+    Raises:
+        LawmError: An unknown method, a configuration, preset or shard that is missing, or a value
+            that is none.
+    """
+    methods, fractions, seeds = (
+        _methods(args.methods),
+        _fractions(args.fractions),
+        _seeds(args.seeds),
+    )
+    settings = _settings(args.settings)
+    _check_tasks(args.config)
+    tasks: list[Task] = []
+    cells: dict[tuple[Task, str], _Cell] = {}
+    for config in args.config:
+        checksums: list[list[str]] = []
+        task: Task | None = None
+        for method in methods:
+            preset = [] if method == "lawm" else [_preset(method, config)]
+            configs = (config, *preset, *args.preset)
+            request = _parse(configs, settings, method)
+            if task is None:
+                task, checksums = _look_at_data(config, request)
+                tasks.append(task)
+            cells[task, method] = _Cell(configs, request, checksums)
+    return [
+        GridRun(
+            task,
+            method,
+            fraction,
+            seed,
+            cells[task, method].configs,
+            settings,
+            cells[task, method].hash(fraction),
+        )
+        for task, method, fraction, seed in in_order(tasks, methods, fractions, seeds)
+    ]
+
+
+def uses_cuda(args: argparse.Namespace) -> bool:
+    """Whether the runs would take a GPU where there is one."""
+    request = _parse((args.config[0], *args.preset), _settings(args.settings), "lawm")
+    return str(request.config.trainer["accelerator"]) in ("auto", "gpu", "cuda")
+
+
+class _Cell:
+    """What the runs of a task and method share."""
+
+    def __init__(
+        self, configs: tuple[Path, ...], request: FitRequest, checksums: list[list[str]]
+    ) -> None:
+        self.configs = configs
+        self._merged: dict[str, Any] = yaml.safe_load(request.config_text)
+        self._checksums = checksums
+
+    def hash(self, fraction: Fraction) -> str:
+        return hash_config(self._merged, fraction, self._checksums)
+
+
+def _parse(configs: Sequence[Path], settings: Sequence[str], method: str) -> FitRequest:
+    """The merged configuration; the budget does not matter here."""
+    words = [word for config in configs for word in ("--config", str(config))]
+    budget = budget_arguments(method, Fraction(1, 2))
+    return parse_fit([*words, *budget, *(f"--{setting}" for setting in settings)])
+
+
+def _look_at_data(config: Path, request: FitRequest) -> tuple[Task, list[list[str]]]:
+    """The task, and the checksums of its labelled and of its action-free shards."""
+    found = []
+    for key in ("shards", "action_free_shards"):
+        given = request.config.data.get(key) or []
+        found.append(find_shards([given] if isinstance(given, str) else list(given), key))
+    headers = read_headers(found[0], found[1], request.config.data.get("observation_keys"))
+    sums = [
+        [h.meta.checksum for h in headers if h.may_label is labelled] for labelled in (True, False)
+    ]
+    data = "+".join(path.stem for paths in found for path in paths)
+    return Task(config.stem, config, data), sums
+
+
+def _check_tasks(configs: Sequence[Path]) -> None:
+    if not configs:
+        raise LawmError(
+            "`lawm bench labels` needs tasks: give the configuration of each, as in "
+            "`--config conf/cheetah.yaml --config conf/walker.yaml`, or --from a CSV."
+        )
+    stems = [config.stem for config in configs]
+    for config in configs:
+        if stems.count(config.stem) > 1:
+            raise LawmError(
+                f"--config names two tasks {config.stem}; a task has the name of its file, so give "
+                "one of the files another."
+            )
+        if config.stem in METHODS:
+            raise LawmError(
+                f"--config {config} is the preset of a method; --config lists tasks, and "
+                f"--methods {config.stem} stacks the preset on each."
+            )
+
+
+def _preset(method: str, config: Path) -> Path:
+    """Beside the task's configuration, else in conf/ here."""
+    candidates = [folder / f"{method}.yaml" for folder in (config.parent, Path("conf"))]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    places = " nor ".join(dict.fromkeys(str(candidate) for candidate in candidates))
+    raise LawmError(
+        f"the method {method} has no preset: there is no {places}. Write it, or leave the method "
+        "out of --methods."
+    )
+
+
+def _methods(text: str) -> list[str]:
+    names = _items(text, "methods")
+    for name in names:
+        if name not in METHODS:
+            raise LawmError(f"--methods has {name!r}; expected some of {', '.join(METHODS)}.")
+    return names
+
+
+def _fractions(text: str) -> list[Fraction]:
+    found = []
+    for item in _items(text, "fractions"):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", item)
+        share = Fraction(match[1]) / 100 if match else Fraction(0)
+        if not 0 < share <= 1:
+            raise LawmError(
+                f"--fractions has {item!r}; expected shares of the episodes above 0% and up to "
+                "100%, as in 2%,10%."
+            )
+        found.append(share)
+    return list(dict.fromkeys(found))
+
+
+def _seeds(text: str) -> list[int]:
+    items = _items(text, "seeds")
+    for item in items:
+        if not re.fullmatch(r"\d{1,9}", item):
+            raise LawmError(f"--seeds has {item!r}; expected whole numbers from 0, as in 0,1,2.")
+    return list(dict.fromkeys(int(item) for item in items))
+
+
+def _settings(given: Sequence[str]) -> tuple[str, ...]:
+    for setting in given:
+        key, sign, _ = setting.partition("=")
+        if not sign or not key or key.startswith("-"):
+            raise LawmError(f"--set is {setting!r}; expected KEY=VALUE, as in policy.horizon=10.")
+        if key in _SET_BY_THE_GRID:
+            raise LawmError(
+                f"--set {setting}: {key} is set for each run, by {_SET_BY_THE_GRID[key]}."
+            )
+    return tuple(given)
+
+
+def _items(text: str, option: str) -> list[str]:
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if not items:
+        raise LawmError(f"--{option} is empty; expected values with commas between them.")
+    return list(dict.fromkeys(items))
+
+
+__all__ = ["grid_runs", "uses_cuda"]

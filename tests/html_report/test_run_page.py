@@ -98,6 +98,15 @@ def test_what_is_missing_is_named(tmp_path):
         assert expected in page.text, expected
 
 
+def test_a_method_without_a_world_model_lacks_no_panel(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("name: x\nmethod: behaviour_cloning\n")
+    text = check_page(run_page(run)).text
+    assert "None: this method has no world model." in text
+    assert "world_model/" not in text
+
+
 def test_failed_evaluations_and_faults_are_told(tmp_path):
     run = write_run(tmp_path / "run", is_done=False)
     row = '7,0,,,,,,,1.0,"the simulator\nsaid\tno"\r\n'

@@ -9,6 +9,7 @@ inverse_dynamics/           alike, where pseudo-labels are made
 evaluation.csv              one row per evaluation in the environment
 tensorboard/                events of both stages on one time axis
 report.json                 the final table as numbers
+provenance.json             each start: command, commit, versions, machine; and what the data are
 .lock                       who is training here, see :mod:`lawm.run_lock`
 faults/                     batches whose loss was not finite, if there were any
 """
@@ -138,6 +139,11 @@ class RunFolder:
     def report_file(self) -> Path:
         """Numbers of the final table."""
         return self.path / "report.json"
+
+    @property
+    def provenance_file(self) -> Path:
+        """How and with what the run was started, see :mod:`lawm.provenance`."""
+        return self.path / "provenance.json"
 
     @property
     def lock_file(self) -> Path:

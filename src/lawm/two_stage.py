@@ -152,6 +152,10 @@ class TwoStageTrainer:
             self._folder.write_report(report)
         return report
 
+    def data_summary(self) -> dict[str, int | float | str]:
+        """Key figures of the data, once prepared."""
+        return self._data.summary()
+
     def _runner(
         self, name: StageName, inputs: dict[str, Any], may_extend: bool = False
     ) -> StageRunner:

@@ -54,6 +54,10 @@ class GridFolder:
         return self.path / "label_efficiency.csv"
 
     @property
+    def _plan_file(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the one grid that works here."""
         return self.path / ".lock"
@@ -123,6 +127,22 @@ class GridFolder:
                 file.rename(file.with_name(f"{aside.name}{file.suffix}"))
         return aside
 
+    def check(self) -> None:
+        """Refuse a folder that holds something else; writes nothing.
+
+        Raises:
+            LawmError: It is a file, or not empty and no grid.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise LawmError(f"--out {self.path} is a file; expected a folder.")
+        if self._plan_file.is_file() or not self.path.is_dir():
+            return
+        if any(file != self.lock and not is_leftover(file) for file in self.path.iterdir()):
+            raise LawmError(
+                f"--out {self.path} is not empty and holds no grid of `lawm bench labels`; lawm "
+                "overwrites nothing. Give another --out."
+            )
+
     def claim(self, configs: dict[str, str], settings: Sequence[str], *, change: bool) -> None:
         """Make the folder of a new grid, or check that it is this grid's.
 
@@ -134,20 +154,14 @@ class GridFolder:
         Raises:
             LawmError: It holds something else, or a grid with other settings.
         """
-        file = self.path / "plan.json"
+        self.check()
+        file = self._plan_file
         plan: dict[str, Any] = {"format": FORMAT, "settings": list(settings), "tasks": configs}
         if file.is_file():
             before = self._read_plan(file)
             if not change:
                 self._compare(before, plan)
             plan["tasks"] = before["tasks"] | configs
-        elif self.path.is_dir() and any(
-            f != self.lock and not is_leftover(f) for f in self.path.iterdir()
-        ):
-            raise LawmError(
-                f"--out {self.path} is not empty and holds no grid of `lawm bench labels`; lawm "
-                "overwrites nothing. Give another --out."
-            )
         write_atomically(file, json.dumps(plan, indent=2) + "\n")
 
     def _compare(self, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import trim_mean
 
-REPEATS = 5000
+REPEATS = 2000
 LEVEL = 0.95
 
 

@@ -28,7 +28,7 @@ from lawm.benchmarks.grid_runner import (
 )
 from lawm.benchmarks.label_grid import GridRun, RunKey
 from lawm.benchmarks.label_plan import Plan, make_plan, plan_table
-from lawm.cli.label_bench_plan import grid_runs, uses_cuda
+from lawm.cli.label_bench_plan import read_grid
 from lawm.cli.label_bench_results import merged_rows, show_and_save
 from lawm.errors import LawmError
 from lawm.run_lock import RunLock
@@ -55,9 +55,11 @@ def run_label_bench(args: argparse.Namespace) -> int:
     folder = GridFolder(args.out)
     file = args.csv or folder.csv
     written = {row.key: row for row in read_rows(file, all_columns=True)} if file.exists() else {}
-    runs = grid_runs(args)
-    slots = _slots(args)
-    plan = make_plan(runs, folder, written, rerun_stale=args.rerun_stale)
+    folder.check()
+    jobs = _jobs(args.jobs)
+    grid = read_grid(args)
+    slots = _slots(jobs, args.threads, _gpus() if grid.uses_cuda else [])
+    plan = make_plan(grid.runs, folder, written, rerun_stale=args.rerun_stale)
     console.print(plan_table(plan, list({**written, **plan.rows}.values()), len(slots)))
     _tell_stale(plan, args, console)
     if args.dry_run:
@@ -65,16 +67,16 @@ def run_label_bench(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
         shared = [*map(str, args.preset), *args.settings]
-        tasks = {run.task.name: str(run.task.config) for run in runs}
+        tasks = {run.task.name: str(run.task.config) for run in grid.runs}
         folder.claim(tasks, shared, change=args.rerun_stale)
-        grid = _Grid(folder, file, written, plan, console, slots)
-        code = grid.train()
-        show_and_save(grid.rows_of_the_plan(), args.out, console)
-        grid.tell()
+        training = _Training(folder, file, written, plan, console, slots)
+        code = training.train()
+        show_and_save(training.rows_of_the_plan(), args.out, console)
+        training.tell()
     return code
 
 
-class _Grid:
+class _Training:
     """Trains what is left to do and keeps the CSV up to date."""
 
     def __init__(
@@ -224,21 +226,22 @@ def _tell_stale(plan: Plan, args: argparse.Namespace, console: Console) -> None:
     console.print(f"{what}: {names}{more}; {fate}.", markup=False, soft_wrap=True)
 
 
-def _slots(args: argparse.Namespace) -> list[Slot]:
+def _jobs(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise LawmError(f"--jobs is {text}; expected a number from 1, or auto.")
+    return int(text)
+
+
+def _slots(jobs: int | None, threads: int | None, gpus: Sequence[str]) -> list[Slot]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
-    jobs = None
-    if args.jobs != "auto":
-        if not args.jobs.isdigit() or int(args.jobs) < 1:
-            raise LawmError(f"--jobs is {args.jobs}; expected a number from 1, or auto.")
-        jobs = int(args.jobs)
-    threads = args.threads
     if threads is not None and not 1 <= threads <= cores:
         raise LawmError(
             f"--threads is {threads}, but this process may use {cores} core(s); expected a number "
             f"from 1 to {cores}."
         )
-    gpus = _gpus() if uses_cuda(args) else []
     wanted = (jobs or 1) * (threads or 1)
     if not gpus and wanted > cores:
         raise LawmError(

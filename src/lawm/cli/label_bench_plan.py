@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,16 @@ _SET_BY_THE_GRID = {
 }
 
 
-def grid_runs(args: argparse.Namespace) -> list[GridRun]:
-    """The runs that the options ask for, in their order.
+@dataclass(frozen=True)
+class Grid:
+    """The runs in their order, and whether they would take a GPU where there is one."""
+
+    runs: list[GridRun]
+    uses_cuda: bool
+
+
+def read_grid(args: argparse.Namespace) -> Grid:
+    """What the options ask for.
 
     Raises:
         LawmError: An unknown method, a configuration, preset or shard that is missing, or a value
@@ -51,20 +60,24 @@ def grid_runs(args: argparse.Namespace) -> list[GridRun]:
     )
     settings = _settings(args.settings)
     _check_tasks(args.config)
+    presets = {
+        (config, method): [] if method == "lawm" else [_preset(method, config)]
+        for config in args.config
+        for method in methods
+    }
     tasks: list[Task] = []
     cells: dict[tuple[Task, str], _Cell] = {}
     for config in args.config:
         checksums: list[list[str]] = []
         task: Task | None = None
         for method in methods:
-            preset = [] if method == "lawm" else [_preset(method, config)]
-            configs = (config, *preset, *args.preset)
+            configs = (config, *presets[config, method], *args.preset)
             request = _parse(configs, settings, method)
             if task is None:
                 task, checksums = _look_at_data(config, request)
                 tasks.append(task)
             cells[task, method] = _Cell(configs, request, checksums)
-    return [
+    runs = [
         GridRun(
             task,
             method,
@@ -76,12 +89,7 @@ def grid_runs(args: argparse.Namespace) -> list[GridRun]:
         )
         for task, method, fraction, seed in in_order(tasks, methods, fractions, seeds)
     ]
-
-
-def uses_cuda(args: argparse.Namespace) -> bool:
-    """Whether the runs would take a GPU where there is one."""
-    request = _parse((args.config[0], *args.preset), _settings(args.settings), "lawm")
-    return str(request.config.trainer["accelerator"]) in ("auto", "gpu", "cuda")
+    return Grid(runs, any(cell.uses_cuda for cell in cells.values()))
 
 
 class _Cell:
@@ -93,6 +101,8 @@ class _Cell:
         self.configs = configs
         self._merged: dict[str, Any] = yaml.safe_load(request.config_text)
         self._checksums = checksums
+        accelerator = str(request.config.trainer["accelerator"])
+        self.uses_cuda = accelerator in ("auto", "gpu", "cuda")
 
     def hash(self, fraction: Fraction) -> str:
         return hash_config(self._merged, fraction, self._checksums)
@@ -201,4 +211,4 @@ def _items(text: str, option: str) -> list[str]:
     return list(dict.fromkeys(items))
 
 
-__all__ = ["grid_runs", "uses_cuda"]
+__all__ = ["Grid", "read_grid"]

@@ -1,0 +1,163 @@
+"""Many runs side by side, with a launcher that trains nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from grid_factory import TENTH, grid
+
+from lawm.benchmarks.grid_folder import GridFolder
+from lawm.benchmarks.grid_runner import Slot, make_slots, run_grid, why_it_ended
+
+RUNS = grid()
+
+
+class FakeProcess:
+    """Ends with its code after some looks; asked to stop, saves and ends with 75."""
+
+    def __init__(self, looks: int, code: int = 0) -> None:
+        self.looks, self.code, self.asked = looks, code, False
+
+    def poll(self):
+        self.looks -= 1
+        return self.code if self.looks <= 0 or self.asked else None
+
+    def terminate(self):
+        self.asked, self.code = True, 75
+
+    def kill(self):
+        raise AssertionError("a run that saves when asked is not killed")
+
+
+class Observer:
+    def __init__(self) -> None:
+        self.order, self.endings, self.most = [], [], 0
+
+    def began(self, active):
+        self.order.append(active.run)
+
+    def ended(self, ending):
+        self.endings.append(ending)
+
+    def waited(self, active):
+        self.most = max(self.most, len(active))
+        assert len({one.slot for one in active}) == len(active), "a slot holds one run"
+
+
+def train(runs, slots, launch, observer, is_stopped=lambda: False):
+    explain = lambda run, code: "" if code == 0 else f"code {code}"  # noqa: E731
+    run_grid(runs, slots, launch, explain, observer, is_stopped, poll_s=0)
+
+
+@pytest.mark.parametrize("jobs", [1, 3, 50])
+def test_all_runs_are_trained_once_in_order(jobs):
+    observer, slots = Observer(), make_slots(jobs, None, [], cores=2)
+    train(RUNS, slots, lambda run, slot: FakeProcess(1 + run.seed), observer)
+    assert observer.order == RUNS
+    assert {ending.run for ending in observer.endings} == set(RUNS)
+    assert not any(ending.error for ending in observer.endings)
+    assert observer.most <= min(jobs, len(RUNS))
+
+
+def test_a_failed_run_does_not_stop_the_others():
+    observer = Observer()
+    train(RUNS, [Slot(0, 1)], lambda run, slot: FakeProcess(1, int(run == RUNS[3])), observer)
+    assert len(observer.endings) == len(RUNS)
+    assert [ending.run for ending in observer.endings if ending.error] == [RUNS[3]]
+
+
+def test_a_stop_asks_the_active_runs_to_save_and_counts_them_as_neither():
+    observer, processes = Observer(), []
+
+    def launch(run, slot):
+        processes.append(FakeProcess(looks=1 if len(processes) < 2 else 10**9))
+        return processes[-1]
+
+    looks = iter(range(10**6))
+    train(RUNS, [Slot(0, 1), Slot(1, 1)], launch, observer, lambda: next(looks) > 20)
+    assert [ending.run for ending in observer.endings] == RUNS[:2]
+    assert observer.order == RUNS[: len(processes)] != RUNS
+    assert all(process.asked for process in processes[2:])
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((None, None, [], 8), [(1, None)] * 8),
+        ((None, 4, [], 8), [(4, None)] * 2),
+        ((3, None, [], 8), [(1, None)] * 3),
+        ((None, None, ["0", "3"], 8), [(4, "0"), (4, "3")]),
+        ((4, None, ["0", "1"], 8), [(2, "0"), (2, "1"), (2, "0"), (2, "1")]),
+        ((None, 16, [], 8), [(16, None)]),
+    ],
+)
+def test_slots(options, expected):
+    assert [(slot.threads, slot.gpu) for slot in make_slots(*options)] == expected
+
+
+def test_a_slot_shows_its_gpu_alone():
+    assert Slot(0, 1, "3").environment()["CUDA_VISIBLE_DEVICES"] == "3"
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    assert Slot(0, 1).environment().get("CUDA_VISIBLE_DEVICES") == before
+
+
+def test_why_a_run_ended(tmp_path):
+    folder = GridFolder(tmp_path)
+    (run,) = grid(("cheetah",), ("lawm",), (TENTH,), (0,))
+    log = folder.log(run)
+    assert why_it_ended(folder, run, 1) == "exit code 1"
+    log.parent.mkdir()
+    log.write_text("Traceback\nValueError: bad\n\n")
+    assert why_it_ended(folder, run, 1) == "ValueError: bad"
+    log.write_text("lawm: error: the disk is full.\nbye\n")
+    assert why_it_ended(folder, run, 2) == "the disk is full."
+    assert "memory" in why_it_ended(folder, run, -signal.SIGKILL)
+    assert why_it_ended(folder, run, -signal.SIGSEGV) == "killed by SIGSEGV"
+    assert "saved" in why_it_ended(folder, run, 75)
+    assert why_it_ended(folder, run, 0), "ended well, but without a report"
+    report = folder.run(run).report_file
+    report.parent.mkdir()
+    report.write_text("{}")
+    assert why_it_ended(folder, run, 0) == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux")
+def test_no_run_outlives_a_grid_that_is_killed(tmp_path):
+    """The wrapper around `lawm` dies with who started it, whatever became of that one."""
+    (tmp_path / "lawm_stand_in.py").write_text(
+        "import os, pathlib, time\n"
+        "pathlib.Path('pid').write_text(str(os.getpid()))\n"
+        "time.sleep(60)\n"
+    )
+    parent = (
+        "import os, subprocess, sys, time, runpy\n"
+        "code = 'import runpy, sys, lawm.benchmarks.tethered_command as t; '\\\n"
+        "  't.runpy.run_module = lambda *a, **k: runpy.run_path(\"lawm_stand_in.py\"); t.main()'\n"
+        "subprocess.Popen([sys.executable, '-c', code, str(os.getpid())])\n"
+        "time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path)
+    pid_file = tmp_path / "pid"
+    deadline = time.monotonic() + 60
+    while not (pid_file.is_file() and pid_file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child = int(pid_file.read_text())
+    process.kill()
+    process.wait()
+    while _is_alive(child):
+        assert time.monotonic() < deadline, "it outlived its parent"
+        time.sleep(0.02)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,250 @@
+"""The runs of a grid: their order, their rows, what is finished and what is stale."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from grid_factory import ROW, TENTH, grid, row, write_report
+
+from lawm.atomic_write import is_leftover
+from lawm.benchmarks.grid_folder import GridFolder, RunRecord
+from lawm.benchmarks.grid_rows import COLUMNS, read_rows, row_from_report, write_rows
+from lawm.benchmarks.label_grid import METHODS, budget_name, hash_config
+from lawm.benchmarks.label_plan import estimated_hours, make_plan, plan_table, remaining_hours
+from lawm.errors import LawmError
+
+RECORD = RunRecord("h", "c0ffee", "0.1.0", "a processor", "lawm fit")
+CONFIG = {"name": "a", "seed": 0, "compile": "auto", "data": {"shards": ["x.h5"], "window": 32}}
+
+
+def test_the_oracle_has_one_run_a_seed_and_the_others_one_a_budget():
+    runs = grid(methods=METHODS, seeds=(0, 1, 2))
+    assert len(runs) == 2 * 3 * (1 + 2 * (len(METHODS) - 1))
+    assert len({run.key for run in runs}) == len({run.label for run in runs}) == len(runs)
+    assert {run.fraction for run in runs if run.method == "oracle"} == {Fraction(1)}
+
+
+def test_every_beginning_of_the_order_is_a_table():
+    runs = grid(methods=("bc", "oracle", "lawm"))
+    seeds = [run.seed for run in runs]
+    assert seeds == sorted(seeds), "seed by seed"
+    first = [run for run in runs if run.seed == 0]
+    assert [(run.method, run.task.name) for run in first[:2]] == [
+        ("oracle", "cheetah"),
+        ("oracle", "walker"),
+    ]
+    assert [run.fraction for run in first[2:]] == [Fraction(1, 50)] * 4 + [TENTH] * 4
+    cells = {(run.method, run.task.name) for run in first[2:6]}
+    assert cells == {(m, t) for m in ("bc", "lawm") for t in ("cheetah", "walker")}
+
+
+def test_a_run_is_a_command():
+    run = next(run for run in grid() if run.method == "lawm" and run.seed == 1)
+    assert run.command() == (
+        "lawm fit --config conf/cheetah.yaml --seed 1 --data.label_seed 1 --data.labels 2%"
+    )
+    assert run.label == "cheetah/lawm-2pct-1"
+    assert "--data.labels" not in grid()[0].arguments(), "the oracle's budget is in its preset"
+
+
+@pytest.mark.parametrize(("share", "name"), [("0.1", "10pct"), ("0.025", "2.5pct"), ("1", "all")])
+def test_budgets_have_names(share, name):
+    assert budget_name(Fraction(share)) == name
+
+
+def test_the_hash_tells_what_decides_a_result_and_nothing_else():
+    def digest(fraction=TENTH, sums=(("a",), ()), data=None, **changes):
+        config = {**CONFIG, **changes, "data": {**CONFIG["data"], **(data or {})}}
+        return hash_config(config, fraction, sums)
+
+    same = digest()
+    assert digest(seed=1, name="b", compile="off") == same
+    assert digest(data={"shards": ["moved/x.h5"], "labels": "2%", "label_seed": 3}) == same
+    others = [
+        digest(fraction=Fraction(1, 50)),
+        digest(sums=(("b",), ())),
+        digest(sums=((), ("a",))),
+        digest(data={"window": 16}),
+        digest(policy={"horizon": 5}),
+    ]
+    assert len({same, *others}) == 6
+
+
+def test_rows_come_back_from_the_file_as_they_were(tmp_path):
+    file = tmp_path / "deep" / "rows.csv"
+    empty = row("bc", None, action_r2=None, verdict="", hours=None, commit="", step_best=None)
+    write_rows(file, [row(seed=1), empty, ROW])
+    lines = file.read_text().splitlines()
+    assert lines[0] == ",".join(COLUMNS)
+    assert lines[3] == (
+        "cheetah,cheetah_replay,bc,0.1,15,7500,0,,12.5,,,,,143.8,360.9,,a processor,h,,0.1.0,"
+        "lawm fit --config conf/cheetah.yaml --seed 0"
+    )
+    assert read_rows(file, all_columns=True) == [ROW, row(seed=1), empty]
+    again = tmp_path / "again.csv"
+    write_rows(again, [ROW, row(seed=1), empty])
+    assert again.read_bytes() == file.read_bytes(), "whatever the order in which runs end"
+
+
+def test_a_writer_that_dies_leaves_the_rows_that_were_there(tmp_path, monkeypatch):
+    file = tmp_path / "rows.csv"
+    write_rows(file, [ROW])
+
+    def die(descriptor):
+        raise OSError("killed")
+
+    monkeypatch.setattr(os, "fsync", die)
+    with pytest.raises(OSError, match="killed"):
+        write_rows(file, [ROW, row(seed=1)])
+    assert read_rows(file) == [ROW]
+    assert [path for path in tmp_path.iterdir() if not is_leftover(path)] == [file]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("task,seed\ncheetah,0\n", "lacks the columns method, labelled_fraction, return_final"),
+        (
+            "task,method,labelled_fraction,seed,return_final\nc,lawm,0.1,0,good\n",
+            "line 2: return_final is 'good'; expected a number",
+        ),
+        (
+            "task,method,labelled_fraction,seed,return_final\nc,lawm,0.1,0,nan\n",
+            "return_final is 'nan'; expected a number",
+        ),
+        (
+            "task,method,labelled_fraction,seed,return_final\nc,lawm,0.1,1.5,2\n",
+            "seed is '1.5'; expected a whole number",
+        ),
+        (
+            "task,method,labelled_fraction,seed,return_final\n" + "c,lawm,0.1,0,1\n" * 2,
+            "two rows of one run, c lawm, 10% labelled, seed 0",
+        ),
+        ("\0", "not a CSV file|lacks the columns"),
+    ],
+)
+def test_a_file_that_is_no_table_of_runs_is_refused(tmp_path, text, sentence):
+    file = tmp_path / "rows.csv"
+    file.write_text(text)
+    with pytest.raises(LawmError, match=sentence):
+        read_rows(file)
+
+
+def test_what_writing_would_lose_is_refused(tmp_path):
+    file = tmp_path / "rows.csv"
+    write_rows(file, [ROW])
+    text = file.read_text().replace("command", "command,mine", 1)
+    file.write_text(text)
+    assert read_rows(file) == [ROW]
+    with pytest.raises(LawmError, match="has the column mine"):
+        read_rows(file, all_columns=True)
+    with pytest.raises(LawmError, match="does not exist"):
+        read_rows(tmp_path / "nowhere.csv")
+
+
+def test_a_run_whose_last_evaluation_failed_has_a_row_with_empty_returns():
+    report = {
+        "data": {"labelled episodes": 3, "return mean": None},
+        "evaluation": {"final": {"error": "the simulator hangs"}, "failures": 2},
+        "stages": {
+            "inverse_dynamics": {"seconds": 36.0, "metrics": {"held_out/action_r2": 0.5}},
+            "policy": {"seconds": 324.0, "metrics": {}},
+        },
+    }
+    made_with = dict.fromkeys(("machine", "config_hash", "commit", "version", "command"), "x")
+    found = row_from_report(ROW.key, report, **made_with)
+    assert found.return_final is found.return_best is found.step_best is found.data_mean is None
+    assert (found.action_r2, found.hours, found.labelled_episodes) == (0.5, 0.1, 3)
+
+
+def test_states_of_runs(tmp_path):
+    folder = GridFolder(tmp_path)
+    runs = grid(tasks=("cheetah",), methods=("lawm",), fractions=(TENTH,), seeds=range(5))
+    new, begun, finished, stale, unknown = runs
+    for run, kind in (
+        (begun, RECORD),
+        (finished, RECORD),
+        (stale, replace(RECORD, config_hash="x")),
+    ):
+        write_report(folder.run(run).path)
+        folder.write_record(run, kind)
+    folder.run(begun).report_file.unlink()
+    write_report(folder.run(unknown).path)
+    states = [folder.state(run) for run in runs]
+    assert states == ["new", "begun", "finished", "stale", "stale"]
+    assert folder.row(finished).config_hash == "h"
+
+    plan = make_plan(runs, folder, {}, rerun_stale=False)
+    assert (plan.todo, plan.stale) == ([new, begun], [stale, unknown])
+    assert make_plan(runs, folder, {}, rerun_stale=True).todo == [new, begun, stale, unknown]
+    assert set(plan.rows) == {finished.key}
+
+
+def test_rows_of_the_file_count_without_their_folders_unless_they_are_stale(tmp_path):
+    here, elsewhere = grid(tasks=("cheetah",), methods=("lawm",), fractions=(TENTH,))
+    written = {here.key: row(), elsewhere.key: row(seed=1, config_hash="old")}
+    plan = make_plan([here, elsewhere], GridFolder(tmp_path), written, rerun_stale=False)
+    assert plan.rows == {here.key: row()}
+    assert (plan.stale, plan.todo) == ([elsewhere], [])
+
+
+def test_a_stale_run_is_moved_and_not_deleted(tmp_path):
+    folder, run = GridFolder(tmp_path), grid()[0]
+    for number in (1, 2):
+        write_report(folder.run(run).path, final=number)
+        folder.write_record(run, replace(RECORD, config_hash=f"old {number}"))
+        aside = folder.set_aside(run)
+        assert aside.name == f"{run.name}.stale-{number}"
+        assert (
+            json.loads((aside / "report.json").read_text())["evaluation"]["final"]["mean"] == number
+        )
+        assert "old" in aside.with_name(f"{aside.name}.json").read_text()
+        assert folder.state(run) == "new"
+        assert folder.record(run) is None
+
+
+def test_an_output_folder_belongs_to_one_plan(tmp_path):
+    folder = GridFolder(tmp_path / "grid")
+    folder.claim({"cheetah": "conf/cheetah.yaml"}, ["policy.horizon=5"], change=False)
+    folder.claim({"walker": "conf/walker.yaml"}, ["policy.horizon=5"], change=False)
+    with pytest.raises(
+        LawmError, match=r"another plan: its runs have the settings policy.horizon=5"
+    ):
+        folder.claim({"walker": "conf/walker.yaml"}, [], change=False)
+    with pytest.raises(LawmError, match=r"its task cheetah is conf/cheetah.yaml, this one mine"):
+        folder.claim({"cheetah": "mine/cheetah.yaml"}, ["policy.horizon=5"], change=False)
+    folder.claim({"walker": "conf/walker.yaml"}, [], change=True)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("...")
+    with pytest.raises(LawmError, match="overwrites nothing"):
+        GridFolder(tmp_path / "letters").claim({}, [], change=True)
+
+
+def test_hours_are_those_of_the_runs_most_alike():
+    run = grid()[0]
+    rows = [row("lawm", hours=9.0, task="walker"), row("oracle", hours=None)]
+    assert estimated_hours(run, []) is None
+    assert estimated_hours(run, rows) == 9.0
+    rows.append(row("bc", hours=5.0))
+    assert estimated_hours(run, rows) == 5.0, "the task is the same"
+    rows.append(row("oracle", hours=3.0, task="walker"))
+    assert estimated_hours(run, rows) == 3.0, "the method is the same"
+    rows += [row("oracle", hours=1.0), row("oracle", hours=2.0, seed=1)]
+    assert estimated_hours(run, rows) == 1.5
+
+    assert remaining_hours(grid()[:3], rows, jobs=1) == pytest.approx(1.5 + 3.0 + 9.0)
+    assert remaining_hours(grid()[:3], rows, jobs=3) == 9.0, "no run is cut in two"
+    assert remaining_hours(grid(), [], jobs=2) is None
+    assert remaining_hours([], [], jobs=2) == 0.0
+
+
+def test_the_plan_says_when_it_does_not_know(tmp_path):
+    plan = make_plan(grid(), GridFolder(tmp_path), {}, rerun_stale=False)
+    assert "not known" in plan_table(plan, [], 2).caption
+    known = plan_table(plan, [row(hours=1.0)], 2)
+    assert known.caption.startswith("About 10.0 hours with 2 at a time")
+    assert known.title == "20 runs, 20 to do, 2 at a time"

@@ -41,7 +41,7 @@ class SupportConstraint(Protocol):
         """Log-volume of the squashing of v, ``(..., )``; enters the policy's entropy."""
 
     def half_square(self, v: Tensor) -> Tensor:
-        """Half the squared distance of u from the prior's mean, in standard deviations, ``(..., )``.
+        """Half the squared distance of u from the prior's mean in its deviations, ``(..., )``.
 
         Up to a constant ``-log p(u|s)``: with the entropy it makes KL(pi||p).
         """
@@ -148,7 +148,8 @@ class LogRatioBox:
         """``KL(pi||p)`` to second order in the ratios under a uniform prior."""
         if self.kind == "none":
             return v.new_zeros(v.shape[:-1])
-        ratios = (self.extent * torch.tanh(v)).unflatten(-1, (-1, self.latent.classes))
+        ratios = self.extent * torch.tanh(v)
+        ratios = ratios.reshape(*v.shape[:-1], -1, self.latent.classes)
         return 0.5 * ratios.var(dim=-1, correction=0).sum(dim=-1)
 
 

@@ -163,7 +163,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         self._headers = read_headers(
             find_shards(self._shards, "shards"),
             find_shards(self._action_free_shards, "action_free_shards"),
-            self._observation_keys,
+            observation_keys=self._observation_keys,
         )
         if self._label_file is not None:
             self._split = split_by_file(self._headers, self._label_file)

@@ -111,6 +111,7 @@ def find_shards(patterns: Sequence[str], key: str) -> list[Path]:
 def read_headers(
     shards: Sequence[Path],
     action_free_shards: Sequence[Path],
+    *,
     observation_keys: Sequence[str] | None = None,
 ) -> list[ShardHeader]:
     """Read the headers and check that the shards are different and fit together.

@@ -30,7 +30,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 def literal_lines(text: str) -> list[str]:
     """A literal block is indented; a line goes on after a backslash."""
-    found = re.findall(r"^ {4}(\S.*(?:\\\n.*)*)$", text, flags=re.MULTILINE)
+    found = re.findall(r"^ {4}(\S.*(?:\\\n.*)*)(?<!\\)$", text, flags=re.MULTILINE)
     return [line.strip() for line in found]
 
 

@@ -26,6 +26,7 @@ def write_shard(
     env_id: str = "",
     seed: int = 0,
     image: bool = False,
+    image_key: str = "camera",
 ) -> Path:
     """Write a shard of made-up episodes.
 
@@ -40,7 +41,8 @@ def write_shard(
             the action is that times 1e-5. Else normal states and rewards, uniform actions.
         env_id: Written into the shard.
         seed: Of the numbers where ``counter`` is false, and of the images.
-        image: Add the key ``camera``, uint8 (T + 1, 8, 8, 3), whose pixels are ``t % 256``.
+        image: Add images, uint8 (T + 1, 8, 8, 3), whose pixels are ``t % 256``.
+        image_key: Their key.
     """
     rng = np.random.default_rng(seed)
     knows_action = np.broadcast_to(np.asarray(has_action), len(lengths))
@@ -62,7 +64,7 @@ def write_shard(
             obs = {"state": state}
             if image:
                 pixels = (np.arange(length + 1) % 256).astype(np.uint8)
-                obs["camera"] = np.broadcast_to(
+                obs[image_key] = np.broadcast_to(
                     pixels[:, None, None, None], (length + 1, *IMAGE_SHAPE)
                 )
             writer.add_episode(

@@ -60,7 +60,7 @@ class LatentActionPanelCallback(pl.Callback):
             return
         model = pl_module.model
         assert isinstance(model, WorldModel)
-        batch = _first_rows(batch, min(self._rows, batch.num_rows))
+        batch = batch.first_labelled(self._rows)
         devices = [pl_module.device] if pl_module.device.type == "cuda" else []
         with torch.random.fork_rng(devices):  # measuring must not change the training
             panel = measure(model, batch, self._context)
@@ -92,6 +92,7 @@ def scalars(figures: PanelFigures) -> dict[str, float]:
         "held_out/active_dimensions": float(figures.active_parts),
         "held_out/latent_action_rate_inverse": sum(figures.rate_inverse),
         "held_out/latent_action_rate_action": sum(figures.rate_action),
+        **{f"held_out/probe_r2/{key}": value for key, value in figures.probe_r2.items()},
     }
 
 
@@ -99,16 +100,6 @@ def as_dict(figures: PanelFigures) -> dict[str, object]:
     """All figures and the verdict, for JSON."""
     judged = verdict(figures)
     return {"verdict": judged.name, "reason": judged.reason, **figures.as_dict()}
-
-
-def _first_rows(batch: Batch, rows: int) -> Batch:
-    return Batch(
-        obs={key: value[:rows] for key, value in batch.obs.items()},
-        action=batch.action[:rows],
-        reward=batch.reward[:rows],
-        terminated=batch.terminated[:rows],
-        has_reward=batch.has_reward[:rows],
-    )
 
 
 __all__ = ["LatentActionPanelCallback", "as_dict", "scalars"]

@@ -35,13 +35,13 @@ DPI = 100  # TensorBoard shows a picture pixel by pixel when it is enlarged
 def draw_open_loop(panel: Panel, batch: Batch, context: int, dimensions: int) -> NDArray[np.uint8]:
     """Prediction against truth as ``(H, W, 3)``, the same size whatever it shows.
 
-    Above the error by horizon, below the liveliest ``dimensions`` of the first trajectory.
+    Above the error by horizon, below the liveliest ``dimensions`` of the first trajectory's state.
     """
-    key = next(iter(batch.obs))
-    truth = batch.obs[key][0].cpu().numpy()
-    liveliest = truth.std(axis=0).argsort()[::-1][:dimensions].tolist()
+    key = panel.drawn_key
+    truth = np.zeros((0, 0)) if key is None else batch.obs[key][0].cpu().numpy()
+    liveliest = truth.std(axis=0).argsort()[::-1][:dimensions].tolist() if key else []
     figure = matplotlib.figure.Figure(figsize=(8.0, 9.0), dpi=DPI, layout="constrained")
-    rows = 1 + math.ceil(len(liveliest) / 2)
+    rows = 1 + math.ceil(len(liveliest) / 2)  # of images alone there is no curve to draw
     grid = figure.add_gridspec(rows, 2, height_ratios=[1.6] + [1.0] * (rows - 1))
     _draw_errors(figure.add_subplot(grid[0, :]), panel, context)
     for place, dimension in enumerate(liveliest):

@@ -104,7 +104,7 @@ class LabelledBatchLoader:
 
     Args:
         store: The data.
-        first_rows: (num windows,) where the windows start; in episodes whose actions are kept.
+        first_rows: (num windows,) where the windows start; in held-out episodes.
         window: T.
         batch_size: B; the last batch may be smaller.
     """
@@ -122,7 +122,7 @@ class LabelledBatchLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for rows in self._chunks:
-            yield self._store.windows(rows, rows[:0], self._window)
+            yield self._store.held_out_windows(rows, self._window)
 
 
 __all__ = ["BATCHES_PER_EPOCH", "LabelledBatchLoader", "MixedBatchLoader", "NumberedBatches"]

@@ -9,7 +9,7 @@ and rewards where they are not hidden. What is hidden is not read.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ class EpisodeStore:
 
     rows: RowSource
     obs: dict[str, ArrayLayout]  # sorted by key
+    probes: dict[str, ArrayLayout]  # states beside them, of the held-out episodes alone
     action_scale: ActionScale
     actions_are_scaled: bool  # as they come from the source
     offset: NDArray[np.int64]  # (E + 1,) first row of each episode, then N
@@ -77,6 +78,11 @@ class EpisodeStore:
     def num_transitions(self, episodes: range) -> int:
         """Transitions of the episodes together."""
         return int(self.lengths(episodes).sum())
+
+    def largest_episode_bytes(self, episodes: range) -> int:
+        """Bytes of the observations of the longest of the episodes."""
+        row = sum(layout.row_bytes for layout in self.obs.values())
+        return row * (int(self.lengths(episodes).max(initial=0)) + 1)
 
     def window_pool(self, episodes: range, window: int) -> WindowPool:
         """All windows of ``window`` transitions within the episodes."""
@@ -118,6 +124,17 @@ class EpisodeStore:
             has_reward=torch.from_numpy(has_reward),
             source=torch.from_numpy(np.stack([episodes, steps], axis=1)),
         )
+
+    def held_out_windows(self, rows: NDArray[np.int64], window: int) -> Batch:
+        """Windows of held-out episodes with labels and probes, by their first rows (L,)."""
+        batch = self.windows(rows, rows[:0], window)
+        assert batch.source is not None
+        episodes, steps = batch.source.numpy().T
+        assert (episodes < self.num_held_out).all(), "a probe of training data was asked for"
+        probe = {
+            key: self.rows.windows(f"obs/{key}", episodes, steps, window + 1) for key in self.probes
+        }
+        return replace(batch, probe=probe)
 
     def episode_batch(self, episodes: range) -> EpisodeBatch:
         """Whole episodes, padded to the longest; those with kept actions come first by layout."""

@@ -38,6 +38,7 @@ from lawm.errors import LawmError
 from lawm.spec import DataSpec
 
 MAX_VALIDATION_BATCHES = 8
+CHUNK_BYTES = 1 << 27  # of the observations of episodes that are handed out together
 
 
 class Labeller(Protocol):
@@ -162,7 +163,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         self._headers = read_headers(
             find_shards(self._shards, "shards"),
             find_shards(self._action_free_shards, "action_free_shards"),
-            self._observation_keys,
+            observation_keys=self._observation_keys,
         )
         if self._label_file is not None:
             self._split = split_by_file(self._headers, self._label_file)
@@ -308,9 +309,14 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         return self.store.num_transitions(self._training_episodes()) + self.num_training_episodes
 
     def episodes(self, chunk: int = 64) -> Iterator[EpisodeBatch]:
-        """The episodes that are trained on, ``chunk`` at a time, the labelled ones first."""
+        """The episodes that are trained on, the labelled ones first.
+
+        Args:
+            chunk: How many come at a time; fewer where their images are large.
+        """
         assert chunk > 0, chunk
         training = self._training_episodes()
+        chunk = max(1, min(chunk, CHUNK_BYTES // self.store.largest_episode_bytes(training)))
         for start in range(training.start, training.stop, chunk):
             episodes = self.store.episode_batch(range(start, min(start + chunk, training.stop)))
             yield self._labeller.label_episodes(episodes) if self._labeller else episodes

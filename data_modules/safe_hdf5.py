@@ -2,7 +2,8 @@
 
 Soft and external links are not followed; virtual datasets, external storage and object types
 (references, pickles) are refused, and so is storage that was declared and never written, which
-HDF5 would read as zeros. A size that a file declares is checked before anything is allocated.
+HDF5 would read as zeros. A size that a file declares is checked before anything is allocated. What
+the library itself does not survive is found by :mod:`lawm.data_modules.structure_probe`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any
 
 import h5py
 
-from lawm.data_modules.attribute_heap import lies_in_heap, try_heap
 from lawm.data_modules.closing import Closing
 from lawm.data_modules.safe_dataset import SafeDataset
+from lawm.data_modules.structure_probe import PROBE
 from lawm.errors import LawmError
 
 MAX_CHILDREN = 1_000_000  # of one group
@@ -39,11 +40,13 @@ class SafeHdf5(Closing):
             raise LawmError(f"There is no file {path}. Check the path.")
         if path.is_dir():
             raise LawmError(f"{path} is a folder; expected an HDF5 file.")
+        if not path.is_file():
+            raise LawmError(f"{path} is a pipe or a device; expected an HDF5 file.")
+        PROBE.check(path, advice)
         try:
             self._file = h5py.File(path, "r")
         except (OSError, RuntimeError, ValueError) as error:
             raise LawmError(why_it_does_not_open(path, error, advice)) from error
-        self._heap_is_sound = False
         self._opened: dict[str, Any] = {}  # objects that were reached, by their path
 
     def close(self) -> None:
@@ -107,9 +110,6 @@ class SafeHdf5(Closing):
         """An attribute of a group or dataset (of the file where ``name`` is empty), else None."""
         node = self._own(name)
         try:
-            if not self._heap_is_sound and lies_in_heap(node, attribute):
-                try_heap(self.path, self.advice)
-                self._heap_is_sound = True
             value = node.attrs.get(attribute)
         except (OSError, TypeError, ValueError, RuntimeError, KeyError) as error:
             raise LawmError(

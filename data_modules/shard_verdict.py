@@ -1,7 +1,7 @@
 """Is a shard sound? Everything in it is read, in a process of its own.
 
-A damaged HDF5 file may crash the library, keep it busy for ever or make it take all memory. The
-process that reads may do so; this one tells it in a sentence.
+Data that are damaged on purpose may crash the library, keep it busy or make it take all memory even
+where the structure is sound. The process that reads may do so; this one tells it in a sentence.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import numpy as np
 
 from lawm.data_modules.shard_file import ShardArray
 from lawm.data_modules.shard_reader import OpenShard, open_shard
+from lawm.data_modules.structure_probe import PROBE
 from lawm.errors import LawmError
 
 PATIENCE = 60.0  # seconds, and some more by the size of the file
 SLOWEST = 5e6  # bytes a second
 ADDRESS_SPACE = 4 << 30
+ADVICE = "Take it from its source again."
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,11 @@ def check_here(path: Path) -> Verdict:
 
 
 def _isolated(path: Path) -> Verdict:
+    try:
+        if path.is_file():
+            PROBE.check(path, ADVICE)
+    except LawmError as error:
+        return Verdict(path=str(path), ok=False, error=str(error))
     command = [sys.executable, "-m", "lawm.data_modules.shard_verdict", str(path)]
     size = path.stat().st_size if path.exists() else 0
     patience = PATIENCE + size / SLOWEST
@@ -104,8 +111,8 @@ def _isolated(path: Path) -> Verdict:
     except (ValueError, TypeError):
         lines = done.stderr.strip().splitlines()
         why = f"reading it ended the process with {done.returncode} ({lines[-1:]})"
-    advice = "The file is damaged or made to do harm; take it from its source again."
-    return Verdict(path=str(path), ok=False, error=f"{path} cannot be checked: {why}. {advice}")
+    why += ". The file is damaged or made to do harm"
+    return Verdict(path=str(path), ok=False, error=f"{path} cannot be checked: {why}. {ADVICE}")
 
 
 def _beyond_bounds(action: ShardArray, shard: OpenShard) -> int:
@@ -128,6 +135,7 @@ def _limit_memory() -> None:
 
 if __name__ == "__main__":
     _limit_memory()
+    PROBE.trust(Path(sys.argv[1]))
     print(json.dumps(asdict(check_here(Path(sys.argv[1])))))
 
 

@@ -22,7 +22,7 @@ from lawm.data_modules.row_sources import (
 from lawm.data_modules.shard_file import ShardArray
 from lawm.data_modules.shard_format import EpisodeIndex
 from lawm.data_modules.shard_reader import OpenShard, open_shard
-from lawm.data_modules.trajectory_split import EpisodeSplit, ShardHeader
+from lawm.data_modules.trajectory_split import EpisodeSplit, ShardHeader, probe_keys
 from lawm.errors import LawmError
 
 SCALED_AT_ONCE = 1 << 20  # actions
@@ -63,6 +63,9 @@ def load_store(
     has_reward &= is_known | rewards_on_action_free
     bounds = next((h.meta for h in headers if h.meta.action_dim > 0), headers[0].meta)
 
+    probes = probe_keys(headers)
+    is_held_out = place < len(split.held_out)
+
     tensors: dict[str, torch.Tensor] = {}
     if storage == "memory":
         tensors = {
@@ -73,6 +76,8 @@ def load_store(
             )
             for key, kind in headers[0].obs.items()
         }
+        for key, kind in probes.items():
+            tensors[f"obs/{key}"] = torch.empty(int(offset[len(split.held_out)]), *kind.step_shape)
         tensors["action"] = torch.zeros(int(offset[num_known]), bounds.action_dim)
         tensors["reward"] = torch.zeros(int(offset[-1]))
     terminated: list[NDArray[np.bool_]] = []
@@ -91,12 +96,14 @@ def load_store(
                 everything = np.ones(until - done, np.bool_)
                 wanted = {f"obs/{key}": everything for key in header.obs}
                 wanted |= {"action": is_known[done:until], "reward": has_reward[done:until]}
+                wanted |= {f"obs/{key}": is_held_out[done:until] for key in probes}
                 for name, of_episodes in wanted.items():
                     if name in shard.arrays:
                         _copy(shard, name, of_episodes, shift, tensors[name])
             elif storage == "mapped":
                 folder = cache or default_cache_folder()
-                for name in (*(f"obs/{key}" for key in header.obs), "action", "reward"):
+                keys = (*header.obs, *probes)
+                for name in (*(f"obs/{key}" for key in keys), "action", "reward"):
                     array = shard.arrays.get(name)
                     at = None if array is None else _place(array, folder, verify=verify)
                     places.setdefault(name, []).append(at)
@@ -111,7 +118,8 @@ def load_store(
     if storage != "memory":
         numbers = np.repeat(np.arange(len(headers)), [h.episodes.num_episodes for h in headers])
         first_row = np.concatenate([header.episodes.offset[:-1] for header in headers])
-        steps = {f"obs/{k}": (kind.dtype, kind.step_shape) for k, kind in headers[0].obs.items()}
+        read = headers[0].obs | probes
+        steps = {f"obs/{key}": (kind.dtype, kind.step_shape) for key, kind in read.items()}
         steps["action"] = (np.dtype(np.float32), (bounds.action_dim,))
         steps["reward"] = (np.dtype(np.float32), ())
         where = (numbers[order], first_row[order], offset, steps)
@@ -122,6 +130,7 @@ def load_store(
     return EpisodeStore(
         rows=rows,
         obs=headers[0].obs,
+        probes=probes,
         action_scale=action_scale,
         actions_are_scaled=storage == "memory",
         offset=offset,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class ShardHeader:
     episodes: EpisodeIndex
     may_label: bool  # listed under data.shards; False under data.action_free_shards
     obs: dict[str, ArrayLayout]  # sorted by key
+    unused: dict[str, ArrayLayout] = field(default_factory=dict)  # observations that are not used
 
     @property
     def renderer(self) -> RendererSpec | None:
@@ -110,6 +111,7 @@ def find_shards(patterns: Sequence[str], key: str) -> list[Path]:
 def read_headers(
     shards: Sequence[Path],
     action_free_shards: Sequence[Path],
+    *,
     observation_keys: Sequence[str] | None = None,
 ) -> list[ShardHeader]:
     """Read the headers and check that the shards are different and fit together.
@@ -163,7 +165,22 @@ def choose_keys(header: ShardHeader, keys: Sequence[str] | None) -> ShardHeader:
             f"data.observation_keys asks for {', '.join(missing)}, but {header.path} has "
             f"{', '.join(header.obs) or 'no observations'}. Name keys that all shards have."
         )
-    return replace(header, obs={key: header.obs[key] for key in sorted(set(keys))})
+    return replace(
+        header,
+        obs={key: header.obs[key] for key in sorted(set(keys))},
+        unused={key: layout for key, layout in header.obs.items() if key not in keys},
+    )
+
+
+def probe_keys(headers: Sequence[ShardHeader]) -> dict[str, ArrayLayout]:
+    """The states that are not used and that every shard with labels has, sorted by key."""
+    labelled = [header.unused for header in headers if header.may_label]
+    return {
+        key: layout
+        for key, layout in labelled[0].items()
+        if layout.dtype != np.uint8
+        and all(str(other.get(key)) == str(layout) for other in labelled)
+    }
 
 
 def split_episodes(
@@ -296,6 +313,7 @@ __all__ = [
     "disagreement",
     "find_shards",
     "locate_episode",
+    "probe_keys",
     "read_headers",
     "split_episodes",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from lawm.spec import DataSpec, ObservationSpec
 from lawm.world_model import WorldModel, WorldModelConfig
 
 OBS_DIM, ACTION_DIM = 5, 2
+IMAGE_SHAPE = (16, 24, 3)
 SMALL = {"deter": 16, "hidden": 16, "embed": 16, "stoch": 4, "latent_action": 3}
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -22,14 +24,28 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_spec() -> DataSpec:
+def make_spec(images: tuple[str, ...] = (), states: bool = True) -> DataSpec:
+    """States, and images of 16 x 24 pixels by these keys."""
     state = ObservationSpec((OBS_DIM,), "state", (0.0,) * OBS_DIM, (1.0,) * OBS_DIM)
-    return DataSpec({"state": state}, (-1.0,) * ACTION_DIM, (1.0,) * ACTION_DIM)
+    observations = {key: ObservationSpec(IMAGE_SHAPE, "image") for key in images}
+    if states:
+        observations["state"] = state
+    return DataSpec(observations, (-1.0,) * ACTION_DIM, (1.0,) * ACTION_DIM)
 
 
-def make_model(seed: int = 0, **config: Any) -> WorldModel:
+def make_model(seed: int = 0, spec: DataSpec | None = None, **config: Any) -> WorldModel:
     torch.manual_seed(seed)
-    return WorldModel(make_spec(), WorldModelConfig(**(SMALL | config)))
+    return WorldModel(spec or make_spec(), WorldModelConfig(**(SMALL | config)))
+
+
+def add_images(batch: Batch, *keys: str, seed: int = 0) -> Batch:
+    """The same batch with random images beside the states."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (*batch.obs["state"].shape[:2], *IMAGE_SHAPE)
+    images = {
+        key: torch.randint(256, shape, generator=generator, dtype=torch.uint8) for key in keys
+    }
+    return dataclasses.replace(batch, obs=images | batch.obs)
 
 
 def make_batch(

@@ -12,7 +12,7 @@ from lawm.benchmarks import fuzz
 from lawm.benchmarks.fuzz_bytes import mutate_bytes
 from lawm.benchmarks.fuzz_target import FuzzTarget
 from lawm.benchmarks.fuzz_worker import fault_of
-from lawm.data_modules import attribute_heap
+from lawm.data_modules import structure_probe
 from lawm.errors import LawmError
 
 HOSTILE = sorted((Path(__file__).parent / "hostile_shards").glob("*.h5"))
@@ -100,7 +100,7 @@ def test_shards_survive_a_short_run(tmp_path):
 
 @pytest.mark.parametrize("path", HOSTILE, ids=lambda path: path.stem)
 def test_what_was_found_stays_repaired(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(attribute_heap, "HEAP_SECONDS", 1.0)
+    monkeypatch.setattr(structure_probe, "BUSY_SECONDS", 0.5)
     (target,) = fuzz.all_targets(["lawm.benchmarks.fuzz_shards"])
     copy = tmp_path / path.name
     copy.write_bytes(path.read_bytes())

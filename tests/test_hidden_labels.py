@@ -30,7 +30,8 @@ PRESETS = {  # the configurations of conf/ under which labels are hidden, and th
         for baseline in ("labelled_only", "pseudo_label", "masked_action", "bc", "bc_pseudo_label")
     },
 }
-NOT_HIDDEN = {"oracle", "debug"}  # all labels known; sizes alone
+NOT_HIDDEN = {"oracle"}  # all labels known
+NOT_HIDDEN |= {"debug", "pixels_small", "pixels_12m", "pixels_25m"}  # sizes alone
 TIMES = ("throughput", "time")
 STORAGES = ("memory", "mapped", "stream")
 

@@ -147,6 +147,9 @@ def test_readers_and_importers_need_no_torch():
     run_without_torch("\n".join(f"import {n}" for n in names if not n.endswith("_adapter")))
 
 
-@pytest.mark.parametrize("words", [["--help"], ["data", "info", "--help"], ["evaluate", "--help"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["data", "info", "--help"], ["evaluate", "--help"], ["report", "--help"]],
+)
 def test_help_needs_no_torch(words):
     run_without_torch(f"from lawm.cli import main\nassert main({words}) == 0")

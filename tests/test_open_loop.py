@@ -4,7 +4,7 @@ import pytest
 import torch
 from model_factory import OBS_DIM, VARIANTS, make_batch, make_model
 
-from lawm.open_loop import last_frame, open_loop, standardised_error
+from lawm.open_loop import last_frame, open_loop, standardised_error, targets
 from lawm.rssm import ModelState
 
 ROWS, WINDOW, CONTEXT = 6, 7, 2
@@ -35,7 +35,8 @@ def test_one_prediction_for_each_step_after_the_context(variant, driven_by, cont
     predicted = predict(model, batch, driven_by, context)
     assert predicted.observation["state"].shape == (WINDOW - context, ROWS, OBS_DIM)
     assert predicted.reward.shape == (WINDOW - context, ROWS)
-    error = standardised_error(model, predicted.observation, batch, context)
+    truth = targets(model, batch, observe(model, batch))
+    error = standardised_error(model, predicted.observation, truth, context)
     assert error.shape == (WINDOW - context,)
     assert (error > 0).all()
 
@@ -102,7 +103,7 @@ def test_the_prior_ignores_which_actions_were_taken(variant):
 
 def test_the_last_frame_is_copied():
     _, batch = make()
-    frames = last_frame(batch, CONTEXT)["state"]
+    frames = last_frame({"state": batch.obs["state"].transpose(0, 1)}, CONTEXT)["state"]
     assert frames.shape == (WINDOW - CONTEXT, ROWS, OBS_DIM)
     for frame in frames:
         assert frame.equal(batch.obs["state"][:, CONTEXT])
@@ -110,11 +111,11 @@ def test_the_last_frame_is_copied():
 
 def test_a_perfect_prediction_has_no_error_and_errors_count_in_deviations():
     model, batch = make()
-    std = (1.0, 2.0, 4.0, 5.0, 10.0)
-    object.__setattr__(model.spec.observations["state"], "std", std)
-    truth = batch.obs["state"].transpose(0, 1)[CONTEXT + 1 :]
-    assert standardised_error(model, {"state": truth}, batch, CONTEXT).tolist() == [0.0] * 5
+    std = torch.tensor([1.0, 2.0, 4.0, 5.0, 10.0])
+    model.observation_decoder.decoders[0].std.copy_(std)
+    truth = targets(model, batch, observe(model, batch))
+    later = truth["state"][CONTEXT + 1 :]
+    assert standardised_error(model, {"state": later}, truth, CONTEXT).tolist() == [0.0] * 5
     ahead = torch.arange(WINDOW - CONTEXT)[:, None, None]  # one more deviation each step
-    off = truth + ahead * torch.tensor(std)
-    error = standardised_error(model, {"state": off}, batch, CONTEXT)
+    error = standardised_error(model, {"state": later + ahead * std}, truth, CONTEXT)
     torch.testing.assert_close(error, torch.tensor([0.0, 1.0, 4.0, 9.0, 16.0]))

@@ -91,6 +91,10 @@ def test_the_wheel_has_every_module(wheel_names):
     assert {"lawm/callbacks/__init__.py", "lawm/data_modules/__init__.py"} <= expected
     assert expected == {name for name in wheel_names if name.endswith(".py")}
     assert "lawm/py.typed" in wheel_names
+    templates = package / "html_report" / "templates"
+    shipped = {f"lawm/html_report/templates/{file.name}" for file in templates.iterdir()}
+    assert shipped
+    assert shipped <= wheel_names
 
 
 def test_the_wheel_has_one_top_level_package(wheel_names):

@@ -38,28 +38,43 @@ class StopAfter(pl.Callback):
 
 @pytest.fixture
 def shard(tmp_path):
-    return write_shard(tmp_path / "a.h5", lengths=[14] * 8, obs_dim=OBS_DIM, counter=False)
+    return write_shard(
+        tmp_path / "a.h5", lengths=[14] * 8, obs_dim=OBS_DIM, counter=False, image=True
+    )
 
 
-def make_data(shard):
+IMAGES = {  # shifted at random; the standardisation of redundancy reduction has a memory
+    "images": {"image_depth": 2, "observation_loss": "redundancy_reduction"},
+}
+
+
+def make_data(shard, variant):
     """Batches of five windows, of which one or two are labelled: the ratio is met over time."""
     return MixedTrajectoryDataModule(
-        [str(shard)], labels="3", held_out="2", window=4, batch_size=5, labelled_ratio=0.3
+        [str(shard)],
+        labels="3",
+        held_out="2",
+        window=4,
+        batch_size=5,
+        labelled_ratio=0.3,
+        observation_keys=["camera" if variant in IMAGES else "state"],
     )
 
 
 def world_model_stage(shard, variant):
-    data = make_data(shard)
+    data = make_data(shard, variant)
     data.setup()
-    config = WorldModelConfig(**(SMALL | VARIANTS[variant]), action_dropout=0.2, reward_dropout=0.2)
+    config = WorldModelConfig(
+        **(SMALL | (VARIANTS | IMAGES)[variant]), action_dropout=0.2, reward_dropout=0.2
+    )
     return WorldModelModule(data.spec, config, rate=RateConfig("target"), warmup_steps=8), data
 
 
 def policy_stage(shard, variant):
-    data = make_data(shard)
+    data = make_data(shard, variant)
     data.setup()
     torch.manual_seed(0)
-    world_model = WorldModel(data.spec, WorldModelConfig(**(SMALL | VARIANTS[variant])))
+    world_model = WorldModel(data.spec, WorldModelConfig(**(SMALL | (VARIANTS | IMAGES)[variant])))
     torch.nn.init.normal_(world_model.reward_head.output.weight)  # untrained it is zero
     module = LatentPolicyModule(world_model, data.spec, hidden=16, horizon=3)
     return module, StartStateDataModule(world_model, data, batch_size=6, seed=0)
@@ -109,8 +124,16 @@ def tensors(state, prefix=""):
 @pytest.mark.filterwarnings(
     "ignore:Found .* in eval mode"  # the frozen world model of stage 2 is meant to be
 )
-@pytest.mark.parametrize("variant", ["action", "latent_categorical"])
-@pytest.mark.parametrize("make_stage", [world_model_stage, policy_stage])
+@pytest.mark.parametrize(
+    ("make_stage", "variant"),
+    [
+        (world_model_stage, "action"),
+        (world_model_stage, "latent_categorical"),
+        (world_model_stage, "images"),
+        (policy_stage, "action"),
+        (policy_stage, "latent_categorical"),
+    ],
+)
 def test_a_stop_and_a_resume_change_nothing(make_stage, variant, shard, tmp_path):
     whole = train(make_stage, shard, variant, tmp_path / "whole", seed=1)
     stopped = train(make_stage, shard, variant, tmp_path / "parts", seed=1, stop_after=STOP)

@@ -47,6 +47,7 @@ def test_one_command_makes_the_whole_run_folder(finished_run):
         ".lock",
         "config.yaml",
         "evaluation.csv",
+        "provenance.json",
         "report.json",
         "world_model/DONE",
         "world_model/metrics.csv",

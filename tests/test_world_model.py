@@ -9,7 +9,6 @@ import torch
 from model_factory import ACTION_DIM, SMALL, VARIANTS, make_batch, make_model, make_spec
 
 from lawm.batch import Batch
-from lawm.errors import LawmError
 from lawm.imagination import imagine
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
@@ -135,12 +134,6 @@ def test_a_spec_from_before_knows_nothing_of_terminal_states():
     values = make_spec().to_dict()
     del values["terminates"]
     assert WorldModel(DataSpec.from_dict(values), WorldModelConfig(**SMALL)).continue_head
-
-
-def test_an_observation_kind_without_an_encoder_is_named():
-    spec = DataSpec({"camera": ObservationSpec((64, 64, 3), "image")}, (-1.0,), (1.0,))
-    with pytest.raises(LawmError, match="key 'camera' is of kind 'image'"):
-        WorldModel(spec, WorldModelConfig())
 
 
 def test_several_keys_are_encoded_and_decoded_together():

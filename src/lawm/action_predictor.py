@@ -20,7 +20,7 @@ from lawm.agent import actions_in_units, batched_observations
 from lawm.batch import Batch, EpisodeBatch
 from lawm.errors import LawmError
 from lawm.networks import MLP
-from lawm.observations import ObservationEncoder
+from lawm.observations import ObservationEncoder, ObservationSizes
 from lawm.spec import DataSpec
 
 
@@ -63,7 +63,9 @@ class ActionPredictor(nn.Module):
                     "a number of observations from 0."
                 )
         self.spec, self.config = spec, config
-        self.encoder = ObservationEncoder(spec, config.hidden, config.embed, config.num_layers)
+        self.encoder = ObservationEncoder(
+            spec, ObservationSizes(config.hidden, config.embed, config.num_layers)
+        )
         frames = config.before + 1 + config.after
         self.head = MLP(
             frames * self.encoder.size,

@@ -55,7 +55,7 @@ class LatentActionAgent:
             Actions in the environment's units, ``(n, A)`` or ``(A,)``, and the next state.
 
         Raises:
-            LawmError: A key is missing or has another shape than in the data.
+            LawmError: A key is missing or has another shape or type than in the data.
         """
         s, single = self._filter(obs, state)
         latent_action = self.model.latent_action
@@ -71,7 +71,7 @@ class LatentActionAgent:
         """The filtered state at the first observations of n episodes; ``obs`` as for :meth:`act`.
 
         Raises:
-            LawmError: A key is missing or has another shape than in the data.
+            LawmError: A key is missing or has another shape or type than in the data.
         """
         state, _ = self._filter(obs, None)
         return state
@@ -101,7 +101,7 @@ def batched_observations(
     """Tensors with a batch dimension on the device of ``like``, and whether there was none before.
 
     Raises:
-        LawmError: A key is missing or has another shape than in the data.
+        LawmError: A key is missing or has another shape or type than in the data.
     """
     batched: dict[str, Tensor] = {}
     single = False
@@ -112,6 +112,11 @@ def batched_observations(
                 f"trained on {sorted(spec.observations)}: give those."
             )
         value = np.asarray(obs[key])
+        if item.kind == "image" and value.dtype != np.uint8:
+            raise LawmError(
+                f"Observation '{key}' is of type {value.dtype}; expected an image of uint8, "
+                "0 to 255. Give the picture as it was rendered."
+            )
         if value.shape == item.shape:
             single = True
             value = value[None]

@@ -14,7 +14,7 @@ Time: ``action[:, t]`` and ``reward[:, t]`` are taken AT ``obs[:, t]`` and lead 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -34,6 +34,9 @@ class Batch:
     has_reward: Tensor  # (B,) bool
     source: Tensor | None = None
     """(B, 2) int64: number of each window's episode in the data module, and its first step."""
+    probe: dict[str, Tensor] = field(default_factory=dict)
+    """States that the data have and the model does not see, each (B, T + 1, D) float32; of
+    held-out windows alone."""
 
     @property
     def num_rows(self) -> int:
@@ -44,6 +47,19 @@ class Batch:
     def num_labelled(self) -> int:
         """L."""
         return int(self.action.shape[0])
+
+    def first_labelled(self, rows: int) -> Batch:
+        """The first rows of a batch, at most its labelled ones."""
+        rows = min(rows, self.num_labelled)
+        return Batch(
+            obs={key: value[:rows] for key, value in self.obs.items()},
+            action=self.action[:rows],
+            reward=self.reward[:rows],
+            terminated=self.terminated[:rows],
+            has_reward=self.has_reward[:rows],
+            source=None if self.source is None else self.source[:rows],
+            probe={key: value[:rows] for key, value in self.probe.items()},
+        )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""
@@ -58,6 +74,7 @@ class Batch:
             terminated=move(self.terminated),
             has_reward=move(self.has_reward),
             source=None if self.source is None else move(self.source),
+            probe={key: move(value) for key, value in self.probe.items()},
         )
 
     def pin_memory(self) -> Batch:
@@ -69,6 +86,7 @@ class Batch:
             terminated=self.terminated.pin_memory(),
             has_reward=self.has_reward.pin_memory(),
             source=None if self.source is None else self.source.pin_memory(),
+            probe={key: value.pin_memory() for key, value in self.probe.items()},
         )
 
 

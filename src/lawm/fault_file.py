@@ -92,9 +92,8 @@ def _tensors(batch: Any) -> dict[str, Tensor]:  # noqa: ANN401
 def _as_batch(stage: str, tensors: dict[str, Tensor]) -> Batch | ModelState:
     if stage == "policy" and "obs" not in {name.split("/")[0] for name in tensors}:
         return ModelState(**tensors)
-    obs = _below(tensors, "obs/")
-    others = {name: value for name, value in tensors.items() if not name.startswith("obs/")}
-    return Batch(obs=obs, **others)
+    others = {name: value for name, value in tensors.items() if "/" not in name}
+    return Batch(obs=_below(tensors, "obs/"), probe=_below(tensors, "probe/"), **others)
 
 
 def _below(values: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

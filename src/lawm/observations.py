@@ -1,129 +1,164 @@
 """Observations in and out: a dict of named keys to one embedding, and a state back to the keys.
 
 One encoder and one decoder per key, chosen by the key's kind; a new kind of observation is a new
-pair of classes here and nothing elsewhere.
+pair of classes and a line in each of :func:`make_encoder` and :func:`make_decoder`.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lawm.errors import LawmError
-from lawm.networks import MLP
+from lawm.image_observations import ImageDecoder, ImageEncoder
+from lawm.redundancy_reduction import RedundancyReduction
 from lawm.spec import DataSpec, ObservationSpec
+from lawm.state_observations import StateDecoder, StateEncoder
+
+ObservationLossName = Literal["reconstruction", "redundancy_reduction"]
 
 
-class StateEncoder(nn.Module):
-    """Standardises a state vector with the data's mean and deviation, then an MLP."""
+@dataclass(frozen=True)
+class ObservationSizes:
+    """Sizes and variants of encoders and decoders; see :class:`~lawm.world_model.WorldModelConfig`.
 
-    mean: Tensor
-    std: Tensor
+    Those of images have no effect on states.
 
-    def __init__(self, spec: ObservationSpec, hidden: int, embed: int, num_layers: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(spec.mean))
-        self.register_buffer("std", torch.tensor(spec.std))
-        self.mlp = MLP(spec.shape[0], hidden, embed, num_layers)
+    Raises:
+        LawmError: A size is out of its range.
+    """
 
-    def forward(self, obs: Tensor) -> Tensor:
-        """``(..., D_obs)`` in the data's units to ``(..., embed)``."""
-        out: Tensor = self.mlp((obs - self.mean) / self.std)
-        return out
+    hidden: int
+    embed: int
+    num_layers: int
+    observation_loss: ObservationLossName = "reconstruction"
+    image_depth: int = 16
+    image_std: float = 0.5**0.5
+    image_probe: bool = False
+
+    def __post_init__(self) -> None:
+        if self.image_depth < 1:
+            raise LawmError(
+                f"world_model.model.image_depth is {self.image_depth}; expected a number of "
+                "channels from 1, such as 16."
+            )
+        if not self.image_std > 0.0:
+            raise LawmError(
+                f"world_model.model.image_std is {self.image_std}; expected a standard deviation "
+                "above 0, such as 0.7, where 1 is from black to white."
+            )
 
 
-class StateDecoder(nn.Module):
-    """``p(o | s)``: a Gaussian on standardised states with a learned deviation per dimension."""
+class KeyDecoder(Protocol):
+    """What a state says of one observation key."""
 
-    mean: Tensor
-    std: Tensor
+    def __call__(self, features: Tensor) -> Tensor:
+        """The prediction of :meth:`target`, ``(..., features) -> (..., *)``."""
 
-    def __init__(
-        self,
-        spec: ObservationSpec,
-        features: int,
-        hidden: int,
-        num_layers: int,
-        min_std: float = 0.03,
-    ) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(spec.mean))
-        self.register_buffer("std", torch.tensor(spec.std))
-        self.mlp = MLP(features, hidden, spec.shape[0], num_layers)
-        self.min_std = min_std
-        self.raw_std = nn.Parameter(torch.full((spec.shape[0],), math.log(math.expm1(0.5))))
+    def target(self, obs: Tensor, embed: Tensor) -> Tensor:
+        """What is predicted, made of the observation and of its embedding."""
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Mean observation in the data's units: ``(..., features) -> (..., D_obs)``."""
-        out: Tensor = self.mlp(features) * self.std + self.mean
-        return out
+    def loss(self, features: Tensor, obs: Tensor, embed: Tensor) -> Tensor:
+        """What training minimises, ``(..., )``."""
 
-    def nll(self, features: Tensor, obs: Tensor) -> Tensor:
-        """Negative log-likelihood in nats of standardised states, ``(..., )``."""
-        std = F.softplus(self.raw_std) + self.min_std
-        error: Tensor = (self.mlp(features) - (obs - self.mean) / self.std) / std
-        constant = std.log().sum() + 0.5 * error.shape[-1] * math.log(2.0 * math.pi)
-        return 0.5 * error.square().sum(dim=-1) + constant
+    def spread(self, target: Tensor) -> Tensor:
+        """Standard deviation of the target, of a shape that divides it."""
+
+    def picture(self, features: Tensor) -> Tensor | None:
+        """The predicted image, ``(..., H, W, C)`` in [0, 255]; None if none can be shown."""
 
 
 class ObservationEncoder(nn.Module):
     """``e = enc(o)``: the keys' embeddings side by side.
 
     Raises:
-        LawmError: A key is of a kind that no encoder is written for.
+        LawmError: An image is of a shape that the encoder cannot take.
     """
 
-    def __init__(self, spec: DataSpec, hidden: int, embed: int, num_layers: int) -> None:
+    def __init__(self, spec: DataSpec, sizes: ObservationSizes) -> None:
         super().__init__()
-        for key, item in spec.observations.items():
-            _require_state(key, item)
         self.keys = tuple(spec.observations)
         self.encoders = nn.ModuleList(
-            StateEncoder(item, hidden, embed, num_layers) for item in spec.observations.values()
+            make_encoder(key, item, sizes) for key, item in spec.observations.items()
         )
-        self.size = embed * len(self.keys)
+        self.embed = sizes.embed
+        self.size = sizes.embed * len(self.keys)
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
         """``{key: (..., *shape)} -> (..., size)``."""
         parts = [enc(obs[key]) for key, enc in zip(self.keys, self.encoders, strict=True)]
         return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
 
+    def split(self, embed: Tensor) -> dict[str, Tensor]:
+        """The part of each key, ``(..., size) -> {key: (..., embed)}``."""
+        return dict(zip(self.keys, torch.split(embed, self.embed, dim=-1), strict=True))
+
 
 class ObservationDecoder(nn.Module):
-    """``p(o | s)``: independent over the keys."""
+    """``p(o | s)``, or what stands in its place: independent over the keys."""
 
-    def __init__(self, spec: DataSpec, features: int, hidden: int, num_layers: int) -> None:
+    def __init__(self, spec: DataSpec, features: int, sizes: ObservationSizes) -> None:
         super().__init__()
-        for key, item in spec.observations.items():
-            _require_state(key, item)
         self.keys = tuple(spec.observations)
         self.decoders = nn.ModuleList(
-            StateDecoder(item, features, hidden, num_layers) for item in spec.observations.values()
+            make_decoder(key, item, features, sizes) for key, item in spec.observations.items()
         )
+
+    def items(self) -> list[tuple[str, KeyDecoder]]:
+        """Each key and its decoder."""
+        return list(zip(self.keys, self.decoders, strict=True))  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """The mean of each key in its own units."""
-        return {key: dec(features) for key, dec in zip(self.keys, self.decoders, strict=True)}
+        """The prediction of each key's target: of a reconstructed one in its own units."""
+        return {key: decoder(features) for key, decoder in self.items()}
 
-    def nll(self, features: Tensor, obs: dict[str, Tensor]) -> Tensor:
-        """Negative log-likelihood summed over the keys, ``(..., )``."""
+    def targets(self, obs: dict[str, Tensor], embeds: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What :meth:`forward` predicts; ``embeds`` of :meth:`ObservationEncoder.split`."""
+        return {key: decoder.target(obs[key], embeds[key]) for key, decoder in self.items()}
+
+    def loss(self, features: Tensor, obs: dict[str, Tensor], embeds: dict[str, Tensor]) -> Tensor:
+        """Negative log-likelihood, or what stands in its place, sum over the keys, ``(..., )``."""
         total = features.new_zeros(features.shape[:-1])
-        for key, decoder in zip(self.keys, self.decoders, strict=True):
-            assert isinstance(decoder, StateDecoder)
-            total = total + decoder.nll(features, obs[key])
+        for key, decoder in self.items():
+            total = total + decoder.loss(features, obs[key], embeds[key])
         return total
 
-
-def _require_state(key: str, spec: ObservationSpec) -> None:
-    if spec.kind != "state":
-        raise LawmError(
-            f"Observation key '{key}' is of kind '{spec.kind}' with shape {spec.shape}; the world "
-            "model has an encoder for kind 'state' alone (float32 vectors). Leave the key out of "
-            "the shard, or give states."
-        )
+    def pictures(self, features: Tensor) -> dict[str, Tensor]:
+        """Predicted images of the keys that can be shown, ``(..., H, W, C)`` in [0, 255]."""
+        shown = {key: decoder.picture(features) for key, decoder in self.items()}
+        return {key: picture for key, picture in shown.items() if picture is not None}
 
 
-__all__ = ["ObservationDecoder", "ObservationEncoder", "StateDecoder", "StateEncoder"]
+def make_encoder(key: str, spec: ObservationSpec, sizes: ObservationSizes) -> nn.Module:
+    """The encoder of a key."""
+    if spec.kind == "image":
+        return ImageEncoder(key, spec, sizes.image_depth, sizes.embed)
+    return StateEncoder(spec, sizes.hidden, sizes.embed, sizes.num_layers)
+
+
+def make_decoder(
+    key: str, spec: ObservationSpec, features: int, sizes: ObservationSizes
+) -> nn.Module:
+    """The decoder of a key, or what stands in its place."""
+    if spec.kind == "state":  # a small decoder, and every number of a state counts
+        return StateDecoder(spec, features, sizes.hidden, sizes.num_layers)
+
+    def image_decoder() -> ImageDecoder:
+        return ImageDecoder(key, spec, features, sizes.image_depth, sizes.image_std)
+
+    if sizes.observation_loss == "reconstruction":
+        return image_decoder()
+    probe = image_decoder() if sizes.image_probe else None
+    return RedundancyReduction(features, sizes.embed, probe)
+
+
+__all__ = [
+    "KeyDecoder",
+    "ObservationDecoder",
+    "ObservationEncoder",
+    "ObservationLossName",
+    "ObservationSizes",
+]

@@ -19,7 +19,9 @@ DrivenBy = Literal["inverse", "action", "shuffled", "prior"]
 class OpenLoop:
     """Predictions for the steps after the context, time first."""
 
-    observation: dict[str, Tensor]  # each (T - context, B, *shape), in the data's units
+    features: Tensor  # (T - context, B, D + Z)
+    observation: dict[str, Tensor]
+    """Of the decoders' targets, each (T - context, B, *); states and images in the data's units."""
     reward: Tensor  # (T - context, B)
 
 
@@ -64,28 +66,39 @@ def open_loop(
         state = ModelState(h, latent.mode(model.rssm.prior(h)))
         features.append(state.features)
     stacked = torch.stack(features)
-    return OpenLoop(model.observation_decoder(stacked), model.reward(stacked))
+    return OpenLoop(stacked, model.observation_decoder(stacked), model.reward(stacked))
+
+
+def targets(model: WorldModel, batch: Batch, observed: Observed) -> dict[str, Tensor]:
+    """What the decoders predict of a batch, time first: each (T + 1, B, *)."""
+    obs = {key: batch.obs[key].transpose(0, 1) for key in model.spec.observations}
+    return model.observation_decoder.targets(obs, model.encoder.split(observed.embed))
 
 
 def standardised_error(
-    model: WorldModel, predicted: dict[str, Tensor], batch: Batch, context: int
+    model: WorldModel, predicted: dict[str, Tensor], truth: dict[str, Tensor], context: int
 ) -> Tensor:
-    """Mean squared error by horizon, ``(T - context,)``, states in standard deviations."""
+    """Mean squared error over variance by horizon, ``(T - context,)``, mean over the keys.
+
+    Args:
+        model: Knows the variance: of each dimension of a state over the data, of the pixels of an
+            image over the batch.
+        predicted: Of each key, the steps after the context.
+        truth: :func:`targets`.
+        context: Steps that were filtered.
+    """
     errors = []
-    for key, spec in model.spec.observations.items():
-        std = predicted[key].new_tensor(spec.std)
-        truth = batch.obs[key].transpose(0, 1)[context + 1 :]
-        errors.append(((predicted[key] - truth) / std).square().flatten(1).mean(dim=1))
+    for key, decoder in model.observation_decoder.items():
+        spread = decoder.spread(truth[key])
+        later = truth[key][context + 1 :].to(spread.dtype)  # bytes would wrap around
+        error = (predicted[key].to(spread.dtype) - later) / spread
+        errors.append(error.square().flatten(1).mean(dim=1))
     return torch.stack(errors).mean(dim=0)
 
 
-def last_frame(batch: Batch, context: int) -> dict[str, Tensor]:
+def last_frame(truth: dict[str, Tensor], context: int) -> dict[str, Tensor]:
     """The baseline that needs no model: the last observed frame, again and again."""
-    frames = {}
-    for key, value in batch.obs.items():
-        truth = value.transpose(0, 1)
-        frames[key] = truth[context].expand_as(truth[context + 1 :])
-    return frames
+    return {key: value[context].expand_as(value[context + 1 :]) for key, value in truth.items()}
 
 
-__all__ = ["DrivenBy", "OpenLoop", "last_frame", "open_loop", "standardised_error"]
+__all__ = ["DrivenBy", "OpenLoop", "last_frame", "open_loop", "standardised_error", "targets"]

@@ -7,7 +7,7 @@ was made to leak, and a good one.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor
 from torchmetrics.functional import r2_score
 
 from lawm.batch import Batch
-from lawm.open_loop import DrivenBy, last_frame, open_loop, standardised_error
+from lawm.open_loop import DrivenBy, last_frame, open_loop, standardised_error, targets
+from lawm.state_probe import linear_probe
 from lawm.world_model import Observed, WorldModel
 
 VerdictName = Literal["usable", "collapsed", "leaking", "not decoded"]
@@ -52,6 +53,8 @@ class PanelFigures:
     error_ratio: float  # open-loop error with inferred u, over that with the true actions
     open_loop_error: float  # squared error over variance, with inferred u
     copy_last_frame_error: float
+    probe_r2: dict[str, float] = field(default_factory=dict)
+    """Of each state that the data have and the model does not see, read linearly from s."""
 
     @property
     def active_parts(self) -> int:
@@ -69,7 +72,8 @@ class Panel:
 
     figures: PanelFigures
     errors: dict[str, Tensor]  # each (T - context,), squared error over variance
-    predicted: dict[DrivenBy, Tensor]  # first state key of the first window, (T - context, D)
+    drawn_key: str | None  # the first state; None if the model sees images alone
+    predicted: dict[DrivenBy, Tensor]  # that key of the first window, (T - context, D)
 
 
 @dataclass(frozen=True)
@@ -129,15 +133,18 @@ def measure(model: WorldModel, batch: Batch, context: int) -> Panel:
     """
     assert batch.num_labelled == batch.num_rows, (batch.num_labelled, batch.num_rows)
     observed = model.observe(batch)
-    key = next(iter(batch.obs))
+    truth = targets(model, batch, observed)
+    states = [key for key, item in model.spec.observations.items() if item.kind == "state"]
+    drawn_key = next(iter(states), None)
     errors: dict[str, Tensor] = {}
     predicted: dict[DrivenBy, Tensor] = {}
     for driven_by in DRIVEN_BY:
         prediction = open_loop(model, batch, observed, context, driven_by).observation
-        errors[driven_by] = standardised_error(model, prediction, batch, context).cpu()
-        predicted[driven_by] = prediction[key][:, 0].cpu()
-    baseline = last_frame(batch, context)
-    errors[BASELINE] = standardised_error(model, baseline, batch, context).cpu()
+        errors[driven_by] = standardised_error(model, prediction, truth, context).cpu()
+        if drawn_key is not None:
+            predicted[driven_by] = prediction[drawn_key][:, 0].cpu()
+    baseline = last_frame(truth, context)
+    errors[BASELINE] = standardised_error(model, baseline, truth, context).cpu()
     mean = {name: float(error.mean()) for name, error in errors.items()}
     figures = PanelFigures(
         *_action_r2(model, batch, observed),
@@ -146,8 +153,9 @@ def measure(model: WorldModel, batch: Batch, context: int) -> Panel:
         error_ratio=mean["inverse"] / mean["action"],
         open_loop_error=mean["inverse"],
         copy_last_frame_error=mean[BASELINE],
+        probe_r2=_probe_r2(batch, observed),
     )
-    return Panel(figures, errors, predicted)
+    return Panel(figures, errors, drawn_key, predicted)
 
 
 def _action_r2(model: WorldModel, batch: Batch, observed: Observed) -> tuple[float, float]:
@@ -161,6 +169,28 @@ def _action_r2(model: WorldModel, batch: Batch, observed: Observed) -> tuple[flo
             for params in (observed.inverse_posterior, observed.action_posterior)
         )
     )
+
+
+def _probe_r2(batch: Batch, observed: Observed) -> dict[str, float]:
+    """Fitted on the first half of the windows' episodes, measured on the other."""
+    if batch.num_rows < 2:
+        return {}
+    half = batch.num_rows // 2
+    fitted = torch.arange(batch.num_rows) < half
+    if batch.source is not None:
+        episode = batch.source[:, 0].cpu()
+        later = episode > episode[half - 1]
+        fitted = ~later if bool(later.any()) else fitted
+    features = observed.features.transpose(0, 1)
+    return {
+        key: linear_probe(
+            features[fitted].flatten(0, 1),
+            state[fitted].flatten(0, 1),
+            features[~fitted].flatten(0, 1),
+            state[~fitted].flatten(0, 1),
+        )
+        for key, state in batch.probe.items()
+    }
 
 
 def _rates(model: WorldModel, observed: Observed) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -3,11 +3,13 @@
 config.yaml                 the merged configuration, as run; accepted by `lawm fit --config`
 world_model/checkpoints/    last.ckpt, previous.ckpt  policy/checkpoints/   these and best.ckpt
 world_model/metrics.csv     one row per logged step   policy/metrics.csv
+world_model/pictures/       imagined images, if the data have any
 world_model/DONE            JSON, once stage 1 ended  policy/DONE
 inverse_dynamics/           alike, where pseudo-labels are made
 evaluation.csv              one row per evaluation in the environment
 tensorboard/                events of both stages on one time axis
 report.json                 the final table as numbers
+provenance.json             each start: command, commit, versions, machine; and what the data are
 .lock                       who is training here, see :mod:`lawm.run_lock`
 faults/                     batches whose loss was not finite, if there were any
 """
@@ -73,6 +75,11 @@ class StageFolder:
         return self.path / "panel.json"
 
     @property
+    def pictures(self) -> Path:
+        """Folder of what was imagined of held-out images (world model only)."""
+        return self.path / "pictures"
+
+    @property
     def done_marker(self) -> Path:
         """Exists once the stage has ended; holds its :class:`StageRecord`."""
         return self.path / "DONE"
@@ -132,6 +139,11 @@ class RunFolder:
     def report_file(self) -> Path:
         """Numbers of the final table."""
         return self.path / "report.json"
+
+    @property
+    def provenance_file(self) -> Path:
+        """How and with what the run was started, see :mod:`lawm.provenance`."""
+        return self.path / "provenance.json"
 
     @property
     def lock_file(self) -> Path:

@@ -53,7 +53,7 @@ class RunLock:
                 "writable, or copy the run to a folder that is."
             ) from error
         file.seek(0)
-        owner = _read_owner(file)
+        owner = _owner_in(file.read())
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -99,11 +99,24 @@ class RunLock:
         self._file.flush()
 
 
-def _read_owner(file: IO[str]) -> dict[str, str | int]:
+def read_owner(path: Path) -> dict[str, str | int]:
+    """Host, pid and since of who holds or held the lock, without touching it.
+
+    Empty if nobody does, they signed off, or the file cannot be read.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return _owner_in(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _owner_in(text: str) -> dict[str, str | int]:
     """Who wrote the file last; empty if it signed off, or was killed while it signed on."""
     try:
-        owner = json.loads(file.read() or "{}")
-    except ValueError:
+        owner = json.loads(text or "{}")
+    except (ValueError, RecursionError):
         return {}
     return owner if isinstance(owner, dict) and {"host", "pid", "since"} <= owner.keys() else {}
 
@@ -118,4 +131,4 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-__all__ = ["RunLock"]
+__all__ = ["RunLock", "read_owner"]

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from lawm.action_prediction_module import ActionPredictionModule
 from lawm.action_predictor import PseudoLabeller
+from lawm.callbacks.imagination_pictures import ImaginationPicturesCallback
 from lawm.callbacks.latent_action_panel import LatentActionPanelCallback
 from lawm.callbacks.progress import logged
 from lawm.callbacks.throughput import num_transitions
@@ -151,6 +152,10 @@ class TwoStageTrainer:
             self._folder.write_report(report)
         return report
 
+    def data_summary(self) -> dict[str, int | float | str]:
+        """Key figures of the data, once prepared."""
+        return self._data.summary()
+
     def _runner(
         self, name: StageName, inputs: dict[str, Any], may_extend: bool = False
     ) -> StageRunner:
@@ -206,7 +211,10 @@ class TwoStageTrainer:
         return self._stage_1.train(
             module,
             self._data,
-            callbacks=[LatentActionPanelCallback(self._stage_1.files.panel_file)],
+            callbacks=[
+                LatentActionPanelCallback(self._stage_1.files.panel_file),
+                ImaginationPicturesCallback(self._stage_1.files.pictures),
+            ],
             figures={
                 "loss": logged("world_model/loss"),
                 "action R²": logged("held_out/action_r2_inverse"),

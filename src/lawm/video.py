@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import math
 from pathlib import Path
 
@@ -60,6 +61,16 @@ def _write_mp4(frames: np.ndarray, path: Path, fps: float) -> None:
 
 
 def _write_gif(frames: np.ndarray, path: Path, fps: float) -> None:
+    path.write_bytes(gif_bytes(frames, fps))
+
+
+def gif_bytes(frames: np.ndarray, fps: float) -> bytes:
+    """A moving picture that repeats, as the content of a ``.gif``.
+
+    Args:
+        frames: (F, H, W, 3) uint8.
+        fps: Frames per second, at most 50 for browsers.
+    """
     from PIL import Image
 
     # One palette for all frames, from a few of them: five times as fast and half as large as a
@@ -70,13 +81,16 @@ def _write_gif(frames: np.ndarray, path: Path, fps: float) -> None:
         Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
         for frame in frames
     ]
+    content = io.BytesIO()
     pictures[0].save(
-        path,
+        content,
+        format="gif",
         save_all=True,
         append_images=pictures[1:],
         duration=round(1000 / fps),  # milliseconds a frame; the format keeps hundredths of seconds
         loop=0,
     )
+    return content.getvalue()
 
 
-__all__ = ["check_video_path", "write_video"]
+__all__ = ["check_video_path", "gif_bytes", "write_video"]

@@ -18,7 +18,13 @@ from lawm.filtering import filter_windows
 from lawm.latent_action import LatentActionModel
 from lawm.latents import LatentKind, make_latent
 from lawm.networks import MLP
-from lawm.observations import ObservationDecoder, ObservationEncoder
+from lawm.observations import (
+    ObservationDecoder,
+    ObservationEncoder,
+    ObservationLossName,
+    ObservationSizes,
+)
+from lawm.random_shift import RandomShift
 from lawm.rssm import RSSM, ModelState, RSSMStep
 from lawm.spec import DataSpec
 from lawm.transition_input import KnownAhead, TransitionInputName, make_transition_input
@@ -45,6 +51,14 @@ class WorldModelConfig:
         action_max_std: Greatest one.
         action_dropout: Dropout in the action decoder, which sees the labelled rows alone.
         reward_dropout: Dropout in the reward head.
+        observation_loss: How images are learned from: ``reconstruction``, or
+            ``redundancy_reduction`` without a decoder (:mod:`lawm.redundancy_reduction`). States
+            are reconstructed either way.
+        image_depth: Channels of the first convolution.
+        image_std: Standard deviation of a reconstructed pixel, where 1 is from black to white; a
+            smaller one weighs images more.
+        image_shift: Most pixels of the random shift that images are trained with; 0 for none.
+        image_probe: Without reconstruction, train a decoder beside the model to look at.
     """
 
     transition_input: TransitionInputName = "action"
@@ -62,6 +76,23 @@ class WorldModelConfig:
     action_max_std: float = 0.5
     action_dropout: float = 0.3
     reward_dropout: float = 0.0
+    observation_loss: ObservationLossName = "reconstruction"
+    image_depth: int = 16
+    image_std: float = 0.5**0.5
+    image_shift: int = 4
+    image_probe: bool = False
+
+    def observation_sizes(self) -> ObservationSizes:
+        """What encoders and decoders are built from."""
+        return ObservationSizes(
+            self.hidden,
+            self.embed,
+            self.num_layers,
+            self.observation_loss,
+            self.image_depth,
+            self.image_std,
+            self.image_probe,
+        )
 
 
 @dataclass(frozen=True)
@@ -92,7 +123,9 @@ class WorldModel(nn.Module):
         self.transition_input = make_transition_input(
             c.transition_input, spec.action_dim, latent_action.size
         )
-        self.encoder = ObservationEncoder(spec, c.hidden, c.embed, c.num_layers)
+        images = [key for key, item in spec.observations.items() if item.kind == "image"]
+        self.random_shift = RandomShift(images, c.image_shift)
+        self.encoder = ObservationEncoder(spec, c.observation_sizes())
         self.rssm = RSSM(stoch, c.deter, c.hidden, self.encoder.size, self.transition_input.size)
         features = self.rssm.feature_size
         self.latent_action = LatentActionModel(
@@ -105,7 +138,7 @@ class WorldModel(nn.Module):
             c.action_max_std,
             c.action_dropout,
         )
-        self.observation_decoder = ObservationDecoder(spec, features, c.hidden, c.num_layers)
+        self.observation_decoder = ObservationDecoder(spec, features, c.observation_sizes())
         self.reward_head = MLP(features, c.hidden, 1, c.num_layers, 0.0, c.reward_dropout)
         self.continue_head = MLP(features, c.hidden, 1, 1, 0.0) if spec.terminates else None
 
@@ -115,7 +148,8 @@ class WorldModel(nn.Module):
         Only the posterior of z, the latent action that the recurrence needs and the recurrence
         itself stay in the loop over time; all else is one call over T * B.
         """
-        embed = self.encoder({key: obs.transpose(0, 1) for key, obs in batch.obs.items()})
+        obs = {key: value.transpose(0, 1) for key, value in batch.obs.items()}
+        embed = self.encoder(self.random_shift(obs))
         steps, rows = embed.shape[0] - 1, embed.shape[1]
         next_projected = self.latent_action.project_next(embed[1:])
         action = batch.action.transpose(0, 1)

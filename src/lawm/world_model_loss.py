@@ -141,7 +141,8 @@ def world_model_terms(
     latent = model.latent_action.latent
 
     obs = {key: value.transpose(0, 1) for key, value in batch.obs.items()}
-    observation = model.observation_decoder.nll(observed.features, obs)
+    embeds = model.encoder.split(observed.embed)
+    observation = model.observation_decoder.loss(observed.features, obs, embeds)
     state_kl, state_kl_nats = balanced_kl(
         model.rssm.latent,
         observed.z_posterior,

@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch.cli import LightningArgumentParser
 from shard_factory import write_shard
 
-from lawm.data_modules import MixedTrajectoryDataModule
+from lawm.data_modules import MixedTrajectoryDataModule, mixed_trajectories
 from lawm.errors import LawmError
 
 
@@ -107,3 +107,32 @@ def test_an_observation_key_that_a_shard_lacks(tmp_path):
 def test_no_observation_key(tmp_path):
     with pytest.raises(LawmError, match=r"observation_keys is empty; name at least one key"):
         MixedTrajectoryDataModule(str(tmp_path / "a.h5"), observation_keys=[])
+
+
+@pytest.mark.parametrize("storage", ["memory", "mapped", "stream"])
+def test_states_that_are_not_used_come_with_held_out_windows_alone(tmp_path, storage):
+    path = write_shard(tmp_path / "a.h5", lengths=[6, 7, 8, 9], image=True)
+    settings = {"held_out": "2", "window": 3, "batch_size": 2, "storage": storage}
+    settings["cache_dir"] = str(tmp_path / "cache")
+    both = MixedTrajectoryDataModule(str(path), **settings)
+    chosen = MixedTrajectoryDataModule(str(path), **settings, observation_keys=["camera"])
+    pairs = zip(both.val_dataloader(), chosen.val_dataloader(), strict=True)
+    for whole, batch in pairs:
+        assert list(batch.probe) == ["state"]
+        assert batch.probe["state"].equal(whole.obs["state"])
+        assert batch.to("cpu").probe["state"].equal(batch.probe["state"])
+        assert whole.probe == {}
+    assert next(iter(chosen.train_dataloader())).probe == {}
+    with pytest.raises(AssertionError, match="probe of training data"):
+        chosen.store.held_out_windows(chosen.store.offset[[2]], 3)
+
+
+def test_episodes_come_in_smaller_chunks_where_images_are_large(tmp_path, monkeypatch):
+    path = write_shard(tmp_path / "a.h5", lengths=[9] * 8, image=True)
+    data = MixedTrajectoryDataModule(str(path), held_out="none", window=3)
+    assert [len(chunk.length) for chunk in data.episodes()] == [8]
+    monkeypatch.setattr(mixed_trajectories, "CHUNK_BYTES", 3 * 10 * (8 * 8 * 3 + 12) + 5)
+    chunks = list(data.episodes())
+    assert [len(chunk.length) for chunk in chunks] == [3, 3, 2]
+    monkeypatch.setattr(mixed_trajectories, "CHUNK_BYTES", 1)
+    assert [len(chunk.length) for chunk in data.episodes()] == [1] * 8

@@ -41,6 +41,7 @@ def test_one_faulty_shard_among_sound_ones(tmp_path, capsys):
 
 def test_a_crash_a_hang_and_nonsense_are_sentences(tmp_path, monkeypatch):
     path = write_shard(tmp_path / "a.h5", lengths=[4])
+    assert check_shards([path])[0].ok
     monkeypatch.setattr(shard_verdict, "PATIENCE", 3.0)
     for code, expected in (
         ("import os; os.abort()", "ended the process with -6"),

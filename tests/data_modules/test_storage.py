@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+import resource
 
 import numpy as np
 import pytest
@@ -113,6 +114,30 @@ def test_open_files_stay_with_their_process(shards, tmp_path, storage):
     assert len(copy.rows._files._files) == 0
     sampler = data.train_dataloader()._batches._sampler
     assert are_equal(copy.windows(*sampler.rows(0), 4), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["mapped", "stream"])
+def test_more_shards_than_files_may_be_open(many_shards, tmp_path, storage):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files.MAX_OPEN + 128, before[1]))
+    try:
+        data = make_data(many_shards, tmp_path, storage, labels="50%", held_out="5%")
+        batches = list(itertools.islice(data.train_dataloader(), 100))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert len(data.store.rows._files._files) == open_files.MAX_OPEN
+    seen = {float(state) for batch in batches for state in batch.obs["state"][:, 0, 0]}
+    assert len(seen) > 3 * open_files.MAX_OPEN  # each begins at a number of its own
+
+
+@pytest.fixture(scope="module")
+def many_shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("many")
+    return [
+        write_shard(folder / f"{seed:04}.h5", lengths=[6, 6], counter=False, seed=seed)
+        for seed in range(400)
+    ]
 
 
 def test_a_file_cut_short_while_in_use_is_an_error_in_words(shards, tmp_path):

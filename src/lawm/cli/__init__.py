@@ -1,4 +1,4 @@
-"""The command line: `lawm fit`, `evaluate`, `data`, `bench`, `doctor` and `replay`.
+"""The command line: `lawm fit`, `evaluate`, `report`, `data`, `bench`, `doctor` and `replay`.
 
 Nothing heavy is imported before a command needs it: `lawm --help` answers at once.
 """
@@ -55,6 +55,10 @@ def _run(arguments: list[str]) -> int:
         from lawm.cli.evaluate_command import run_evaluate
 
         return run_evaluate(args)
+    if args.command == "report":
+        from lawm.cli.report_command import run_report
+
+        return run_report(args)
     if args.command == "bench":
         from lawm.cli.bench_command import run_bench
 
@@ -80,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     from lawm.cli.data_commands import add_data_parser
     from lawm.cli.evaluate_arguments import add_evaluate_parser
     from lawm.cli.health_arguments import add_health_parsers
+    from lawm.cli.report_arguments import add_report_parser
 
     parser = argparse.ArgumentParser(
         prog="lawm",
@@ -92,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         "fit", help="train world model and policy: lawm fit --config conf/cheetah.yaml"
     )
     add_evaluate_parser(commands)
+    add_report_parser(commands)
     add_data_parser(commands)
     add_bench_parser(commands)
     add_health_parsers(commands)

@@ -13,6 +13,7 @@ from rich.console import Console
 from lawm.atomic_write import remove_leftovers
 from lawm.cli.fit_parser import FitRequest, parse_fit
 from lawm.cli.launch import default_run_dir, default_threads
+from lawm.provenance import record_start, this_process
 from lawm.ranks import is_rank_zero
 from lawm.report import print_report
 from lawm.run_folder import (
@@ -47,7 +48,7 @@ def run_fit(arguments: list[str]) -> int:
     with StopSignals() as stop:
         try:
             with ExitStack() as resources:
-                return _fit(request, path, stop, resources)
+                return _fit(request, arguments, path, stop, resources)
         except StopRun as stopped:
             if not is_rank_zero():  # Lightning's launcher kills the first one if another fails
                 return 0
@@ -58,7 +59,13 @@ def run_fit(arguments: list[str]) -> int:
                 dist.destroy_process_group()
 
 
-def _fit(request: FitRequest, path: Path, stop: StopSignals, resources: ExitStack) -> int:
+def _fit(
+    request: FitRequest,
+    arguments: list[str],
+    path: Path,
+    stop: StopSignals,
+    resources: ExitStack,
+) -> int:
     is_main = is_rank_zero()
     if is_main and request.resume:
         resources.enter_context(RunLock(RunFolder(path).lock_file))
@@ -74,6 +81,8 @@ def _fit(request: FitRequest, path: Path, stop: StopSignals, resources: ExitStac
         resources.enter_context(RunLock(RunFolder(path).lock_file))
         create_run_folder(path, request.config_text)
     if is_main:
+        start = this_process(["fit", *arguments])
+        record_start(RunFolder(path).provenance_file, start, trainer.data_summary())
         print(f"Run folder: {path}", file=sys.stderr)
     report = trainer.fit()
     if is_main:

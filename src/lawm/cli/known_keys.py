@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from lawm.cli.safe_yaml import read_yaml
 from lawm.errors import LawmError
+from lawm.safe_yaml import read_yaml
 
 # Settings of Lightning or of a part that lawm sets itself, and where their meaning went.
 SET_BY_LAWM = {

@@ -121,7 +121,8 @@ def _look_at_data(config: Path, request: FitRequest) -> tuple[Task, list[list[st
     for key in ("shards", "action_free_shards"):
         given = request.config.data.get(key) or []
         found.append(find_shards([given] if isinstance(given, str) else list(given), key))
-    headers = read_headers(found[0], found[1], request.config.data.get("observation_keys"))
+    keys = request.config.data.get("observation_keys")
+    headers = read_headers(found[0], found[1], observation_keys=keys)
     sums = [
         [h.meta.checksum for h in headers if h.may_label is labelled] for labelled in (True, False)
     ]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from lawm.cli import main
-from lawm.cli.safe_yaml import MAX_DEPTH, read_yaml
 from lawm.errors import LawmError
+from lawm.safe_yaml import MAX_DEPTH, read_yaml
 
 
 def laughs(kind):

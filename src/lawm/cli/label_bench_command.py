@@ -99,7 +99,9 @@ class _Training:
             "machine": made_with.machine(gpus),
         }
         self._failed: list[Ending] = []
-        self._display = GridDisplay(console, folder, plan.todo, len(slots))
+        self._display = GridDisplay(
+            console, folder, plan.todo, len(slots), list(self._rows.values())
+        )
 
     def train(self) -> int:
         """Run all that is to do; returns the exit code."""

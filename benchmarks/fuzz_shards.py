@@ -12,17 +12,20 @@ from lawm.benchmarks.fuzz_target import FuzzTarget
 from lawm.data_modules.shard_reader import read_shard, read_shard_header
 from lawm.data_modules.shard_writer import ShardWriter
 from lawm.errors import LawmError
+from lawm.renderer_spec import RendererSpec
 
 LENGTHS = (5, 3)  # transitions of the episodes: the fewer numbers, the more often structure is hit
 
 
 def make_shards(folder: Path) -> list[Path]:
-    """States alone with everything known; states and images, partly labelled."""
+    """States alone with everything known; states and rendered images, partly labelled."""
     rng = np.random.default_rng(0)
     paths = [folder / "states.h5", folder / "images.h5"]
     for path in paths:
         with_images = path.stem == "images"
-        with ShardWriter(path, action_low=[-1.0, -1.0], action_high=[1.0, 1.0]) as writer:
+        renderer = RendererSpec(4, 4, {"camera": "0"}) if with_images else None
+        ones = np.ones(2)
+        with ShardWriter(path, action_low=-ones, action_high=ones, renderer=renderer) as writer:
             for number, length in enumerate(LENGTHS):
                 obs = {"state": rng.normal(size=(length + 1, 3))}
                 if with_images:

@@ -5,7 +5,10 @@ import pytest
 from lawm import environment_check
 from lawm.environment_check import check_environment
 from lawm.errors import LawmError
+from lawm.fit_config import EvaluationConfig
+from lawm.policy_evaluation import PolicyEvaluation
 from lawm.renderer_spec import RendererSpec
+from lawm.run_folder import RunFolder
 from lawm.spec import DataSpec, ObservationSpec
 
 WALKER = "dm_control/walker-walk"
@@ -30,6 +33,12 @@ def test_a_renderer_is_looked_for_where_pictures_are_needed(renderer):
     assert not renderer
     check_environment(PIXELS, WALKER)
     assert renderer
+
+
+def test_the_evaluations_of_a_run_render_what_the_data_show(tmp_path):
+    measuring = PolicyEvaluation(WALKER, EvaluationConfig(), PIXELS, RunFolder(tmp_path))
+    (callback,) = measuring.callbacks
+    assert callback._renderer == RENDERER
 
 
 def test_imported_pictures_cannot_be_evaluated(renderer):

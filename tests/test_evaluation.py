@@ -4,9 +4,11 @@ import math
 import numpy as np
 import pytest
 
+from lawm import evaluation
 from lawm.envs import registry
 from lawm.errors import LawmError
 from lawm.evaluation import EvaluationResult, Evaluator, Recording, evaluate
+from lawm.renderer_spec import RendererSpec
 
 
 class CountingEnv:
@@ -51,6 +53,24 @@ def toy(monkeypatch):
     monkeypatch.setitem(registry._FACTORIES, "toy", CountingEnv)
 
 
+class CountingPictures(CountingEnv):
+    def camera_names(self):
+        return ("side",)
+
+
+class PictureAgent:
+    """Acts the pixels that it sees, which count, less what the state counts."""
+
+    def initial_state(self, num):
+        return None
+
+    def act(self, obs, state):
+        assert obs["pixels"].shape == (len(obs["state"]), 2, 3, 3)
+        assert obs["pixels"].dtype == np.uint8
+        counted = 10 * obs["state"][:, 0] + obs["state"][:, 1]
+        return (obs["pixels"].mean((1, 2, 3)) - counted)[:, None] + 1, None
+
+
 class SeedAndTimeAgent:
     """Acts seed + calls so far / 100, and remembers the batch sizes that it saw."""
 
@@ -64,6 +84,25 @@ class SeedAndTimeAgent:
         assert obs["state"].shape == (len(state), 2)
         self.batch_sizes.append(len(state))
         return (obs["state"][:, 0] + state / 100)[:, None], state + 1
+
+
+@pytest.mark.parametrize("timeout", [None, 30])
+def test_an_agent_sees_the_pictures_of_its_own_episode(monkeypatch, timeout):
+    monkeypatch.setitem(registry._FACTORIES, "toy", CountingPictures)
+    monkeypatch.setattr(evaluation, "working_backend", lambda: "none")
+    result = evaluate(
+        PictureAgent(),
+        "toy/count",
+        2,
+        episodes=4,
+        seed=5,
+        timeout=timeout,
+        recording=Recording(1, 4, 4),
+        renderer=RendererSpec(3, 2, {"pixels": "side"}),
+    )
+    assert result.returns == tuple(map(float, result.lengths))
+    assert result.first_obs["pixels"][:, 0, 0, 0].tolist() == [50, 60, 70, 80]
+    assert result.videos[0].shape == (5, 4, 4, 3)  # of a size of its own
 
 
 def test_returns_lengths_and_seeds_by_hand():

@@ -43,6 +43,25 @@ def test_the_actors_gradient_is_not_the_critics():
     assert all(p.grad is None for p in module.policy.parameters())
 
 
+def test_a_heavy_prior_keeps_the_policy_at_its_mean():
+    """And a policy that pays nothing goes to where the reward is."""
+
+    def distance(prior_weight):
+        torch.manual_seed(0)
+        module = make_module(prior_weight=prior_weight, entropy=0.0, learning_rate=1e-2)
+        torch.nn.init.normal_(module.world_model.reward_head.output.weight, std=10.0)
+        optimizer = torch.optim.Adam(module.policy.parameters(), lr=1e-2)
+        state = starts(module, 32)
+        for _ in range(40):
+            loss, logs = module.compute_loss(state)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return logs["half_square"].item()
+
+    assert distance(0.0) > 10 * distance(100.0)
+
+
 def test_target_critic_is_another_object_and_moves_towards_the_critic():
     module = make_module(target_rate=0.25)
     online, target = module.critic.output.weight, module.target_critic.output.weight
@@ -110,7 +129,7 @@ def test_imagination_follows_the_model_step_by_step():
 def test_the_policy_finds_the_rewarded_side(monkeypatch):
     """A world whose state is the last action and whose reward is its first dimension."""
     monkeypatch.setattr("lawm.imagination.kernels_usable", lambda weight: False)  # steps one by one
-    module = make_module(constraint=ConstraintConfig("box", 2.0), horizon=3)
+    module = make_module(constraint=ConstraintConfig("box", 2.0), horizon=3, prior_weight=0.0)
     model = module.world_model
 
     def imagine_step(rssm, state, x):

@@ -58,6 +58,26 @@ def test_log_det_of_the_box_is_that_of_tanh():
     torch.testing.assert_close(make_constraint("box", GAUSSIAN, 1.0).log_det(v), expected)
 
 
+@pytest.mark.parametrize("kind", ["box", "ball", "sphere"])
+def test_half_the_squared_distance_is_the_priors_log_density_up_to_a_constant(kind):
+    prior, v = torch.randn(1, 8).expand(50, 8), 2 * torch.randn(50, 4)
+    constraint = make_constraint(kind, GAUSSIAN, 1.5)
+    mean, std = GAUSSIAN.mean_std(prior)
+    log_density = torch.distributions.Normal(mean, std).log_prob(constraint.apply(prior, v, True))
+    constant = log_density.sum(dim=-1) + constraint.half_square(v)
+    torch.testing.assert_close(constant, constant[:1].expand(50), atol=1e-3, rtol=1e-4)
+
+
+def test_the_distance_of_a_categorical_is_the_divergence_for_small_ratios():
+    latent, v = CategoricalLatent(2, 3), 0.2 * torch.randn(20, 6)
+    ratios = (0.5 * torch.tanh(v)).unflatten(-1, (2, 3))
+    policy = torch.distributions.Categorical(logits=ratios)
+    prior = torch.distributions.Categorical(logits=torch.zeros(20, 2, 3))
+    expected = torch.distributions.kl_divergence(policy, prior).sum(dim=-1)
+    found = make_constraint("box", latent, 0.5).half_square(v)
+    torch.testing.assert_close(found, expected, rtol=0.1, atol=1e-5)
+
+
 def test_epsilon_must_be_positive():
     with pytest.raises(LawmError, match=r"policy.constraint.epsilon is 0.*above 0"):
         make_constraint("box", GAUSSIAN, 0)

@@ -28,6 +28,7 @@ class ImaginedTrajectory:
     reward: Tensor  # (H, N), r_t of the transition s_t -> s_{t+1}
     continuation: Tensor  # (H, N), probability that s_t -> s_{t+1} was not terminal
     entropy: Tensor  # (H, N), one-sample estimate of the policy's entropy in nats
+    half_square: Tensor  # (H, N), SupportConstraint.half_square: how far u is from the prior's mean
 
 
 class LatentPolicy(nn.Module):
@@ -95,13 +96,15 @@ def imagine(
     logit = model.continue_logit(after)
     # entropy of v up to a constant, plus the log-volume of the squashing
     _, std = policy.distribution(raw)
-    entropy = std.log().sum(dim=-1) + constraint.log_det(sample(policy, raw, noise))
+    v = sample(policy, raw, noise)
+    entropy = std.log().sum(dim=-1) + constraint.log_det(v)
     reward = model.reward(after)
     return ImaginedTrajectory(
         features=features,
         reward=reward,
         continuation=torch.ones_like(reward) if logit is None else torch.sigmoid(logit),
         entropy=entropy,
+        half_square=constraint.half_square(v),
     )
 
 

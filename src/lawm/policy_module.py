@@ -29,7 +29,10 @@ from lawm.world_model import WorldModel
 
 @dataclass(frozen=True)
 class ConstraintConfig:
-    """How the policy is held in the support of the latent-action prior.
+    """The region around the latent-action prior that the policy cannot leave.
+
+    It is the outer bound; how far the policy goes inside it is weighed by ``prior_weight`` of
+    :class:`LatentPolicyModule`.
 
     Args:
         kind: Geometry of the region around p(u|s).
@@ -37,7 +40,7 @@ class ConstraintConfig:
     """
 
     kind: ConstraintName = "box"
-    epsilon: float = 1.5
+    epsilon: float = 2.0
 
 
 class LatentPolicyModule(pl.LightningModule):
@@ -58,6 +61,11 @@ class LatentPolicyModule(pl.LightningModule):
         lambda_: Of the lambda-returns.
         entropy: Weight of the entropy bonus. A policy that must be noisy in imagination keeps away
             from what it can only just do, and so survives the model's errors in the environment.
+        prior_weight: Weight of -log p(u|s): what leaves the prior must pay for it in return, which
+            is scaled alike in all tasks. With the entropy it makes KL(pi||p), as in Tirumala et
+            al., "Behavior Priors for Efficient Reinforcement Learning" (2022), Eq. 3. A region
+            alone needs another size for each task: too small, and a policy cannot do what the
+            data rarely show; too large, and it exploits the model, so that returns rise and fall.
         target_rate: Share by which the target critic moves towards the critic at each update. Too
             slow, and the values lag behind for the whole stage: a short-sighted policy.
         learning_rate: Of Adam, actor and critic.
@@ -80,6 +88,7 @@ class LatentPolicyModule(pl.LightningModule):
         gamma: float = 0.99,
         lambda_: float = 0.95,
         entropy: float = 3e-2,
+        prior_weight: float = 0.2,
         target_rate: float = 0.1,
         learning_rate: float = 3e-4,
         gradient_clip: float = 10.0,
@@ -96,6 +105,7 @@ class LatentPolicyModule(pl.LightningModule):
                 "gamma": gamma,
                 "lambda_": lambda_,
                 "entropy": entropy,
+                "prior_weight": prior_weight,
                 "target_rate": target_rate,
                 "learning_rate": learning_rate,
                 "gradient_clip": gradient_clip,
@@ -112,7 +122,8 @@ class LatentPolicyModule(pl.LightningModule):
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.scale = PercentileScale()
         self.horizon, self.gamma, self.lambda_ = horizon, gamma, lambda_
-        self.entropy_coef, self.target_rate = entropy, target_rate
+        self.entropy_coef, self.prior_weight = entropy, prior_weight
+        self.target_rate = target_rate
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
         self.cooldown = cooldown
         self.means = RunningMeans("policy")
@@ -134,9 +145,11 @@ class LatentPolicyModule(pl.LightningModule):
         returns = lambda_returns(imagined.reward, discount, next_value, self.lambda_)
         scale = self.scale.update(self.scale.percentiles(self._of_all_ranks(returns)))
 
-        # Actor: scaled returns and entropy, weighted with the probability of getting there
+        # Actor: scaled returns less KL(pi||p), weighted with the probability of getting there
         weight = self._arrival(discount)
-        actor_loss = -(weight * (returns / scale + self.entropy_coef * imagined.entropy)).mean()
+        objective = returns / scale + self.entropy_coef * imagined.entropy
+        objective = objective - self.prior_weight * imagined.half_square
+        actor_loss = -(weight * objective).mean()
 
         # Critic: regression on the same returns, features without history
         value = self.value(self.critic, imagined.features[:-1].detach())
@@ -163,6 +176,7 @@ class LatentPolicyModule(pl.LightningModule):
             "value": value.mean(),
             "return_scale": scale,
             "entropy": imagined.entropy.mean(),
+            "half_square": imagined.half_square.mean(),
             "imagined_continuation": imagined.continuation.mean(),
         }
 

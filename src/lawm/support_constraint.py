@@ -40,6 +40,12 @@ class SupportConstraint(Protocol):
     def log_det(self, v: Tensor) -> Tensor:
         """Log-volume of the squashing of v, ``(..., )``; enters the policy's entropy."""
 
+    def half_square(self, v: Tensor) -> Tensor:
+        """Half the squared distance of u from the prior's mean in its deviations, ``(..., )``.
+
+        Up to a constant ``-log p(u|s)``: with the entropy it makes KL(pi||p).
+        """
+
 
 class Box:
     """A box of ``eps`` standard deviations."""
@@ -59,6 +65,10 @@ class Box:
     def log_det(self, v: Tensor) -> Tensor:
         """``sum log(1 - tanh(v)^2)``, in its numerically stable form."""
         return (2.0 * (math.log(2.0) - v - F.softplus(-2.0 * v))).sum(dim=-1)
+
+    def half_square(self, v: Tensor) -> Tensor:
+        """``sum (eps tanh(v))^2 / 2``."""
+        return 0.5 * (self.extent * torch.tanh(v)).square().sum(dim=-1)
 
 
 class Ball:
@@ -82,6 +92,13 @@ class Ball:
         """Zero: the bonus is the raw sample's entropy."""
         return v.new_zeros(v.shape[:-1])
 
+    def half_square(self, v: Tensor) -> Tensor:
+        """``(radius tanh |v|)^2 / 2``, or that of the radius on the sphere."""
+        if self.kind == "sphere":
+            return v.new_full(v.shape[:-1], 0.5 * self.extent**2)
+        norm = v.square().sum(dim=-1).add(1e-6).sqrt()
+        return 0.5 * (self.extent * torch.tanh(norm)).square()
+
 
 class Unconstrained:
     """u is the raw sample; the prior plays no part. What goes wrong without a constraint."""
@@ -98,6 +115,10 @@ class Unconstrained:
 
     def log_det(self, v: Tensor) -> Tensor:
         """Zero."""
+        return v.new_zeros(v.shape[:-1])
+
+    def half_square(self, v: Tensor) -> Tensor:
+        """Zero: nothing is known of the distance."""
         return v.new_zeros(v.shape[:-1])
 
 
@@ -122,6 +143,14 @@ class LogRatioBox:
     def log_det(self, v: Tensor) -> Tensor:
         """Zero."""
         return v.new_zeros(v.shape[:-1])
+
+    def half_square(self, v: Tensor) -> Tensor:
+        """``KL(pi||p)`` to second order in the ratios under a uniform prior."""
+        if self.kind == "none":
+            return v.new_zeros(v.shape[:-1])
+        ratios = self.extent * torch.tanh(v)
+        ratios = ratios.reshape(*v.shape[:-1], -1, self.latent.classes)
+        return 0.5 * ratios.var(dim=-1, correction=0).sum(dim=-1)
 
 
 def make_constraint(name: ConstraintName, latent: Latent, eps: float) -> SupportConstraint:

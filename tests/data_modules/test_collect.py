@@ -134,7 +134,7 @@ class InterruptedBehaviour:
 
 
 def test_ctrl_c_writes_the_whole_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect_module, "_make_behaviour", lambda _: InterruptedBehaviour(2))
+    monkeypatch.setattr(collect_module, "_make_behaviour", lambda *_: InterruptedBehaviour(2))
     report = run(tmp_path / "part.h5")
     assert report.interrupted
     assert report.returns == (2.0, 2.0)
@@ -144,7 +144,7 @@ def test_ctrl_c_writes_the_whole_episodes(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_ctrl_c_before_the_first_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect_module, "_make_behaviour", lambda _: InterruptedBehaviour(0))
+    monkeypatch.setattr(collect_module, "_make_behaviour", lambda *_: InterruptedBehaviour(0))
     with pytest.raises(LawmError, match=r"part\.h5 was not written: no episode had ended yet"):
         run(tmp_path / "part.h5")
     assert not list(tmp_path.iterdir())

@@ -68,8 +68,9 @@ def module(shards: list[Path], free: list[Path], **options: Any) -> MixedTraject
     return data
 
 
-@pytest.mark.parametrize("storage", ["memory", "mapped", "stream"])
-@pytest.mark.parametrize("listed_first", [False, True])
+@pytest.mark.parametrize(
+    ("storage", "listed_first"), [("memory", True), ("mapped", False), ("stream", True)]
+)
 def test_videos_are_the_unlabelled_half(tmp_path: Path, storage: Any, listed_first: bool) -> None:
     known, clip = labelled(tmp_path), video(tmp_path)
     shards, free = ([clip, known], []) if listed_first else ([known], [clip])

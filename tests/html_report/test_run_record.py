@@ -52,7 +52,7 @@ def dead_process() -> int:
             "unfinished",
             "stage 2, policy, update 20 of 10.",
         ),
-        (lambda run: lock(run, os.getpid()), "running", f"Process {os.getpid()} on"),
+        (lambda run: lock(run, os.getpid()), "running", "Process {pid} on"),
         (lambda run: lock(run, dead_process()), "unfinished", "It was killed: its process is gone"),
         (lambda run: lock(run, 1, "another"), "running", "and has not signed off"),
         (lambda run: lock(run, "1"), "running", "and has not signed off"),
@@ -66,7 +66,7 @@ def test_the_state_is_told(change, word, sentence, tmp_path):
     change(path)
     status = read_run(path).status
     assert status.word == word
-    assert sentence in status.sentence
+    assert sentence.format(pid=os.getpid()) in status.sentence
     assert status.is_whole == (word == "stage 1 finished")
 
 

@@ -82,7 +82,13 @@ LOSSY = {
 }
 
 
-@pytest.mark.parametrize("name", LOSSY)
+EVERYWHERE = ("a.mp4", "c.mp4")  # the others are slow tests
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in EVERYWHERE else pytest.mark.slow) for n in LOSSY],
+)
 def test_colours_and_order_survive_every_layout(tmp_path: Path, name: str) -> None:
     codec, pixel_format = LOSSY[name]
     source = write_video(
@@ -133,7 +139,7 @@ def test_small_pictures_are_enlarged(tmp_path: Path) -> None:
     np.testing.assert_allclose(pictures(source), np.full((3, 64, 64, 3), (10, 200, 90)), atol=1)
 
 
-@pytest.mark.parametrize("angle", [90, 180])
+@pytest.mark.parametrize("angle", [90, pytest.param(180, marks=pytest.mark.slow)])
 def test_a_turned_phone_is_turned_back(tmp_path: Path, angle: int) -> None:
     """As FFmpeg's own program shows it."""
     import subprocess

@@ -30,15 +30,21 @@ class GridDisplay:
         folder: Of the grid.
         todo: The runs that will be trained.
         jobs: How many at a time.
+        rows: Of the runs finished before, which tell how long the others may take.
     """
 
     def __init__(
-        self, console: Console, folder: GridFolder, todo: Sequence[GridRun], jobs: int
+        self,
+        console: Console,
+        folder: GridFolder,
+        todo: Sequence[GridRun],
+        jobs: int,
+        rows: Sequence[GridRow] = (),
     ) -> None:
         self._console, self._folder, self._jobs = console, folder, jobs
         self._left = list(todo)
         self._total, self._finished, self._failed = len(todo), 0, 0
-        self._rows: Sequence[GridRow] = ()
+        self._rows = rows
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._shown = 0.0
 

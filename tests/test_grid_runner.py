@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -9,10 +10,12 @@ import sys
 import time
 
 import pytest
-from grid_factory import TENTH, grid
+from grid_factory import TENTH, grid, row
+from rich.console import Console
 
+from lawm.benchmarks.grid_display import GridDisplay
 from lawm.benchmarks.grid_folder import GridFolder
-from lawm.benchmarks.grid_runner import Slot, make_slots, run_grid, why_it_ended
+from lawm.benchmarks.grid_runner import Active, Ending, Slot, make_slots, run_grid, why_it_ended
 
 RUNS = grid()
 
@@ -83,6 +86,27 @@ def test_a_stop_asks_the_active_runs_to_save_and_counts_them_as_neither():
     assert [ending.run for ending in observer.endings] == RUNS[:2]
     assert observer.order == RUNS[: len(processes)] != RUNS
     assert all(process.asked for process in processes[2:])
+
+
+def test_a_terminal_shows_what_runs_and_what_is_left(tmp_path):
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, _environ={})
+    folder, todo = GridFolder(tmp_path), RUNS[:3]
+    metrics = folder.run(todo[0]).stage("world_model").metrics_file
+    metrics.parent.mkdir(parents=True)
+    metrics.write_text("step,loss\n50,1.0\n100,\n")
+    with GridDisplay(console, folder, todo, 1, [row(hours=2.0)]) as display:
+        active = Active(todo[0], Slot(0, 1, "3"), FakeProcess(1), 0.0)
+        display.began(active)
+        display.waited([active])
+        display.ended(Ending(todo[0], "", 60.0), row("oracle"), [row(hours=2.0)])
+        display.ended(Ending(todo[1], "it broke", 60.0), None, [])
+    text = console.file.getvalue()
+    assert "cheetah/oracle-all-0 begins on GPU 3" in text
+    assert "world_model" in text
+    assert " 100 " in text
+    assert "0 of 3 finished, 1 running, about 6.0 h left" in text
+    assert "cheetah/oracle-all-0 finished: return 300, 1.0 min; 2 left, about 4.0 h" in text
+    assert "walker/oracle-all-0 failed: it broke" in text
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,28 @@ def test_a_failed_run_is_named_and_tried_again_and_changes_nothing_else(launched
     assert Path("grid/line/oracle-all-0.stale-1/report.json").is_file()
 
 
+@pytest.mark.usefixtures("here", "undrawn")
+def test_rows_of_another_grid_in_the_same_file_stay(launched, monkeypatch):
+    file = Path("rows.csv")
+    write_rows(file, [row()])
+    real = label_bench_command.run_grid
+
+    def run_grid(*args):
+        write_rows(file, [*read_rows(file), row("bc")])  # another grid ends a run meanwhile
+        real(*args)
+
+    monkeypatch.setattr(label_bench_command, "run_grid", run_grid)
+    assert bench("--csv", "rows.csv", methods="lawm") == 0
+    rows = read_rows(file)
+    assert {(r.task, r.method) for r in rows} == {
+        ("cheetah", "lawm"),
+        ("cheetah", "bc"),
+        ("line", "lawm"),
+    }
+    assert len(rows) == 4
+    assert "cheetah" not in Path("grid/label_efficiency.md").read_text()
+
+
 @pytest.mark.usefixtures("here")
 def test_a_dry_run_writes_nothing(capsys):
     assert bench("--dry-run") == 0
@@ -227,7 +249,9 @@ def test_committed_rows_are_readable(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_grid_that_is_killed_twice_ends_with_all_its_rows(tmp_path, tiny_data):
+def test_a_grid_that_is_killed_twice_ends_with_all_its_rows(
+    tmp_path, tiny_data, monkeypatch, capsys
+):
     """SIGKILL to the grid alone, then SIGTERM, each while a run trains."""
     (tmp_path / "conf").symlink_to(CONF)
     task = {
@@ -237,7 +261,7 @@ def test_a_grid_that_is_killed_twice_ends_with_all_its_rows(tmp_path, tiny_data)
     }
     (tmp_path / "line.yaml").write_text(yaml.safe_dump(task))
     options = ["--methods", "oracle,lawm", "--fractions", "50%", "--seeds", "0,1", "--jobs", "1"]
-    options += ["--preset", "conf/debug.yaml", "--set", "stages.world_model.max_steps=600"]
+    options += ["--preset", "conf/debug.yaml", "--set", "stages.world_model.max_steps=300"]
     words = ["bench", "labels", "--config", "line.yaml", *options, "--out", "grid"]
     command = [sys.executable, "-m", "lawm", *words]
     grid = tmp_path / "grid"
@@ -246,7 +270,7 @@ def test_a_grid_that_is_killed_twice_ends_with_all_its_rows(tmp_path, tiny_data)
         ("lawm-50pct-0", signal.SIGTERM, 75),
     ):
         process = subprocess.Popen(command, cwd=tmp_path)
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while not (grid / "line" / name / "world_model" / "checkpoints" / "last.ckpt").is_file():
             assert process.poll() is None
             assert time.monotonic() < deadline
@@ -263,6 +287,6 @@ def test_a_grid_that_is_killed_twice_ends_with_all_its_rows(tmp_path, tiny_data)
         log = (grid / "line" / f"{name}.log").read_text()
         assert "stopped by SIGTERM" in log, "the run saved although its grid was killed"
         assert log.count("Run folder:") == 2
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert again.returncode == 0
-    assert "4 runs, 0 to do" in again.stdout
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 0
+    assert "4 runs, 0 to do" in capsys.readouterr().out

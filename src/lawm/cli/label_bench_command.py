@@ -54,7 +54,7 @@ def run_label_bench(args: argparse.Namespace) -> int:
         return 0
     folder = GridFolder(args.out)
     file = args.csv or folder.csv
-    written = {row.key: row for row in read_rows(file, all_columns=True)} if file.exists() else {}
+    written = _rows_in(file)
     folder.check()
     jobs = _jobs(args.jobs)
     grid = read_grid(args)
@@ -99,7 +99,9 @@ class _Training:
             "machine": made_with.machine(gpus),
         }
         self._failed: list[Ending] = []
-        self._display = GridDisplay(console, folder, plan.todo, len(slots))
+        self._display = GridDisplay(
+            console, folder, plan.todo, len(slots), list(self._rows.values())
+        )
 
     def train(self) -> int:
         """Run all that is to do; returns the exit code."""
@@ -182,10 +184,18 @@ class _Training:
         return row is not None and row.config_hash == run.config_hash
 
     def _write(self) -> None:
+        """Rows of other grids that came into the file meanwhile stay."""
+        mine = {run.key: self._rows[run.key] for run in self._plan.runs if self._is_current(run)}
+        self._rows = {**_rows_in(self._file), **mine}
         write_rows(self._file, self._rows.values())
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _rows_in(file: Path) -> dict[RunKey, GridRow]:
+    """By key; none if there is no file yet."""
+    return {row.key: row for row in read_rows(file, all_columns=True)} if file.exists() else {}
 
 
 def _with_error(record: RunRecord, error: str) -> RunRecord:

@@ -19,6 +19,7 @@ from lawm.cli import (
     fit_command,
     main,
     replay_command,
+    report_command,
 )
 from lawm.cli.fit_parser import parse_fit
 from lawm.data_modules.importers.registry import FORMATS
@@ -31,7 +32,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def literal_lines(text: str) -> list[str]:
     """A literal block is indented; a line goes on after a backslash."""
     found = re.findall(r"^ {4}(\S.*(?:\\\n.*)*)(?<!\\)$", text, flags=re.MULTILINE)
-    return [line.strip() for line in found]
+    return [re.sub(r"\\\n *", "", line).strip() for line in found]
 
 
 LINES = literal_lines(TEXT)
@@ -70,6 +71,7 @@ def test_command_parses(line, monkeypatch):
         (data_commands, "run_data"),
         (doctor_command, "run_doctor"),
         (replay_command, "run_replay"),
+        (report_command, "run_report"),
     )
     for module, name in commands:
         monkeypatch.setattr(module, name, lambda args: parsed.append(args) or 0)

@@ -82,9 +82,12 @@ def test_a_few_updates_learn_a_moving_picture(loss):
         ((64, 96, 3), 4, (4, 6)),
         ((128, 128, 9), 5, (4, 4)),
         ((8, 8, 3), 1, (4, 4)),
+        ((84, 84, 9), 4, (6, 6)),
+        ((64, 100, 3), 4, (4, 7)),
+        ((9, 11, 3), 1, (5, 6)),
     ],
 )
-def test_sizes_that_fit(shape, stages, grid):
+def test_any_size_fits(shape, stages, grid):
     assert pyramid("pixels", shape) == (stages, grid)
     spec = ObservationSpec(shape, "image")
     images = torch.zeros(2, 3, *shape, dtype=torch.uint8)
@@ -95,8 +98,6 @@ def test_sizes_that_fit(shape, stages, grid):
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((84, 84, 3), r"'pixels' has shape \(84, 84, 3\).*multiples of 16\. Make the images 80 x"),
-        ((64, 100, 3), r"multiples of 16\. Make the images 64 x 96"),
         ((3, 64, 64), r"the channels seem to stand first"),
         ((64, 64), r"expected an image \(height, width, channels\)"),
         ((64, 64, 40), r"expected an image .* with 1 to 16 channels"),

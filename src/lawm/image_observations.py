@@ -3,11 +3,13 @@
 Strided convolutions down to a grid of about 4 x 4 and transposed ones back, with a layer norm over
 the channels and SiLU, as in DreamerV3 (Hafner et al., arXiv 2301.04104, appendix B). Kernels of 4
 at stride 2 overlap evenly, so that transposed convolutions leave no checkerboard. Everything is
-channels last: the layout of the data, in which the norm reads contiguous memory.
+channels last: the layout of the data, in which the norm reads contiguous memory. Sides that cannot
+be halved often enough (84 pixels, say) are continued at their edges, which the decoder cuts off.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -36,7 +38,7 @@ class ImageEncoder(nn.Module):
         embed: Size of the embedding.
 
     Raises:
-        LawmError: The shape is none of an image, or its sides cannot be halved often enough.
+        LawmError: The shape is none of an image.
     """
 
     def __init__(self, key: str, spec: ObservationSpec, depth: int, embed: int) -> None:
@@ -44,6 +46,7 @@ class ImageEncoder(nn.Module):
         stages, grid = pyramid(key, spec.shape)
         channels = [spec.shape[-1], *_widths(depth, stages)]
         self.shape = spec.shape
+        self.margins = margins(spec.shape, stages, grid)
         self.layers = nn.Sequential()
         for before, after in pairwise(channels):
             self.layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
@@ -58,6 +61,8 @@ class ImageEncoder(nn.Module):
 
     def _embed(self, frames: Tensor) -> Tensor:
         x = centred(frames, self.output.weight.dtype).permute(0, 3, 1, 2)
+        if any(self.margins):
+            x = F.pad(x, self.margins, mode="replicate")
         grid = self.layers(x).permute(0, 2, 3, 1)
         out: Tensor = self.output(grid.flatten(1))
         return out
@@ -84,6 +89,7 @@ class ImageDecoder(nn.Module):
         stages, self.grid = pyramid(key, spec.shape)
         channels = [*_widths(depth, stages)[::-1], spec.shape[-1]]
         self.shape, self.std = spec.shape, std
+        self.left, _, self.top, _ = margins(spec.shape, stages, self.grid)
         self.input = nn.Linear(features, self.grid[0] * self.grid[1] * channels[0])
         self.layers = nn.Sequential()
         for before, after in pairwise(channels):
@@ -122,8 +128,9 @@ class ImageDecoder(nn.Module):
     def _centred_mean(self, features: Tensor) -> Tensor:
         """``(N, features) -> (N, H, W, C)`` around zero, where 1 is from black to white."""
         grid = self.input(features).view(len(features), *self.grid, -1).permute(0, 3, 1, 2)
-        out: Tensor = self.layers(grid)
-        return out.permute(0, 2, 3, 1).float()
+        out: Tensor = self.layers(grid).permute(0, 2, 3, 1).float()
+        height, width, _ = self.shape
+        return out[:, self.top : self.top + height, self.left : self.left + width]
 
     @staticmethod
     def _brightness(mean: Tensor) -> Tensor:
@@ -177,7 +184,7 @@ def pyramid(key: str, shape: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
     """How often the sides of an image are halved, and the grid that is left.
 
     Raises:
-        LawmError: The shape is none of an image, or its sides cannot be halved often enough.
+        LawmError: The shape is none of an image, or of a very small one.
     """
     named = f"Observation '{key}' has shape {shape}"
     if len(shape) == 3 and shape[0] <= MOST_CHANNELS < shape[2]:
@@ -198,13 +205,15 @@ def pyramid(key: str, shape: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
             "leave the key out with data.observation_keys."
         )
     step = 2**stages
-    if shape[0] % step or shape[1] % step:
-        fitting = " x ".join(str(max(round(side / step), 1) * step) for side in shape[:2])
-        raise LawmError(
-            f"{named}, whose sides the encoder halves {stages} times: expected multiples of "
-            f"{step}. Make the images {fitting}, or leave the key out with data.observation_keys."
-        )
-    return stages, (shape[0] // step, shape[1] // step)
+    return stages, (math.ceil(shape[0] / step), math.ceil(shape[1] / step))
+
+
+def margins(
+    shape: tuple[int, ...], stages: int, grid: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Pixels that lack at left, right, top and bottom to halve the sides ``stages`` times."""
+    height, width = (cells * 2**stages - side for cells, side in zip(grid, shape, strict=False))
+    return width // 2, width - width // 2, height // 2, height - height // 2
 
 
 def _widths(depth: int, stages: int) -> list[int]:
@@ -219,4 +228,12 @@ def _in_parts(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     return torch.cat([function(*part) for part in parts])
 
 
-__all__ = ["ImageDecoder", "ImageEncoder", "NormedSiLU", "centred", "pixel_spread", "pyramid"]
+__all__ = [
+    "ImageDecoder",
+    "ImageEncoder",
+    "NormedSiLU",
+    "centred",
+    "margins",
+    "pixel_spread",
+    "pyramid",
+]

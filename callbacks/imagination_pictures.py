@@ -15,6 +15,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from lawm.atomic_write import atomic_file
 from lawm.batch import Batch
+from lawm.callbacks.held_out_windows import HeldOutWindowsCallback
 from lawm.callbacks.picture_grid import colours, draw_grid
 from lawm.imagined_actions import held_actions, imagine_held
 from lawm.open_loop import DrivenBy, open_loop
@@ -27,7 +28,7 @@ DRIVEN_BY: dict[DrivenBy, str] = {"inverse": "latent actions", "action": "true a
 STRIP = 8  # columns of the still picture
 
 
-class ImaginationPicturesCallback(pl.Callback):
+class ImaginationPicturesCallback(HeldOutWindowsCallback):
     """Shows open-loop imagination beside the truth, and what the latent actions do.
 
     ``open_loop_<key>``: held-out windows, each a column: the truth, then the model, which sees the
@@ -46,38 +47,15 @@ class ImaginationPicturesCallback(pl.Callback):
     def __init__(
         self, folder: Path | None = None, context: int = 5, columns: int = 4, rows: int = 7
     ) -> None:
+        super().__init__(context, columns)
         self._folder = folder
-        self._context = context
-        self._columns = columns
         self._rows = rows
-        self._batch: Batch | None = None
 
-    def on_validation_batch_start(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the first batch: the pictures are of the same windows every time."""
-        if batch_idx == 0:
-            self._batch = batch
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Imagine and draw, on the first rank."""
-        batch, self._batch = self._batch, None
-        if batch is None or not trainer.is_global_zero or trainer.sanity_checking:
-            return
-        if batch.reward.shape[1] <= self._context:
-            return
-        model = pl_module.model
-        assert isinstance(model, WorldModel)
+    def look(self, trainer: pl.Trainer, model: WorldModel, batch: Batch) -> None:
+        """Imagine and draw."""
         if not any(item.kind == "image" for item in model.spec.observations.values()):
             return
-        batch = batch.first_labelled(self._columns)
-        devices = [pl_module.device] if pl_module.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), torch.no_grad():  # must not change the training
+        with torch.no_grad():
             observed = model.observe(batch)
             moving = open_loop_frames(model, batch, observed, self._context)
             held, still = latent_action_frames(model, observed, self._context, self._rows)

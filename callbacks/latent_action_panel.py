@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lawm.atomic_write import write_atomically
 from lawm.batch import Batch
+from lawm.callbacks.held_out_windows import HeldOutWindowsCallback
 from lawm.callbacks.panel_figures import draw_open_loop, draw_rates
 from lawm.panel import Panel, PanelFigures, measure, verdict
 from lawm.world_model import WorldModel
 
 
-class LatentActionPanelCallback(pl.Callback):
+class LatentActionPanelCallback(HeldOutWindowsCallback):
     """Measures, judges and draws the latent action on held-out trajectories.
 
     TensorBoard gets the scalars of :func:`scalars`, a figure of open-loop prediction against truth,
@@ -33,37 +33,13 @@ class LatentActionPanelCallback(pl.Callback):
     def __init__(
         self, file: Path | None = None, context: int = 5, dimensions: int = 4, rows: int = 64
     ) -> None:
+        super().__init__(context, rows)
         self._file = file
-        self._context = context
         self._dimensions = dimensions
-        self._rows = rows
-        self._batch: Batch | None = None
 
-    def on_validation_batch_start(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the first batch: the panel is of the same windows every time."""
-        if batch_idx == 0:
-            self._batch = batch
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Measure and draw, on the first rank."""
-        batch, self._batch = self._batch, None
-        if batch is None or not trainer.is_global_zero or trainer.sanity_checking:
-            return
-        if batch.reward.shape[1] <= self._context:
-            return
-        model = pl_module.model
-        assert isinstance(model, WorldModel)
-        batch = batch.first_labelled(self._rows)
-        devices = [pl_module.device] if pl_module.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):  # measuring must not change the training
-            panel = measure(model, batch, self._context)
+    def look(self, trainer: pl.Trainer, model: WorldModel, batch: Batch) -> None:
+        """Measure, judge, draw."""
+        panel = measure(model, batch, self._context)
         for logger in trainer.loggers:
             logger.log_metrics(scalars(panel.figures), trainer.global_step)
             if isinstance(logger, TensorBoardLogger):

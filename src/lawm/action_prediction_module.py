@@ -15,9 +15,8 @@ from torchmetrics import R2Score
 from lawm.action_predictor import ActionPredictor, ActionPredictorConfig, ClonedAgent
 from lawm.batch import Batch
 from lawm.finite_guard import FiniteGuard
-from lawm.optimizer import adamw
+from lawm.optimizer import adamw, with_schedule
 from lawm.running_means import RunningMeans
-from lawm.schedules import warmup_and_cooldown
 from lawm.spec import DataSpec
 
 
@@ -109,12 +108,9 @@ class ActionPredictionModule(pl.LightningModule):
         """AdamW with decay on the matrices alone."""
         optimizer = adamw(self.model, self.learning_rate, self.weight_decay)
         total = self.trainer.max_steps if self._trainer is not None else -1
-        factor = warmup_and_cooldown(self.warmup_steps, total, self.cooldown)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return with_schedule(
+            optimizer, total, warmup_steps=self.warmup_steps, cooldown=self.cooldown
+        )
 
     def agent(self) -> ClonedAgent:
         """The policy as it is now, sharing weights, for evaluation in an environment."""

@@ -1,4 +1,4 @@
-"""The optimiser of everything that is fitted to data."""
+"""Optimisers and the learning rate over a stage, as Lightning takes them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from lawm.schedules import warmup_and_cooldown
 
 
 def adamw(
@@ -29,4 +31,20 @@ def adamw(
     return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
 
 
-__all__ = ["adamw"]
+def with_schedule(
+    optimizer: torch.optim.Optimizer, total_steps: int, *, warmup_steps: int = 0, cooldown: float
+) -> dict[str, Any]:
+    """What ``configure_optimizers`` returns.
+
+    Args:
+        optimizer: Whose learning rate is scheduled.
+        total_steps: Of the stage; below 1 where they are not limited.
+        warmup_steps: See :func:`~lawm.schedules.warmup_and_cooldown`.
+        cooldown: Likewise.
+    """
+    factor = warmup_and_cooldown(warmup_steps, total_steps, cooldown)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+__all__ = ["adamw", "with_schedule"]

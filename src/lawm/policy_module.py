@@ -17,11 +17,11 @@ from lawm.agent import LatentActionAgent
 from lawm.finite_guard import FiniteGuard
 from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine
 from lawm.networks import MLP
+from lawm.optimizer import with_schedule
 from lawm.ranks import of_all_ranks
 from lawm.returns import PercentileScale, lambda_returns
 from lawm.rssm import ModelState
 from lawm.running_means import RunningMeans
-from lawm.schedules import warmup_and_cooldown
 from lawm.spec import DataSpec
 from lawm.support_constraint import ConstraintName, make_constraint
 from lawm.world_model import WorldModel
@@ -229,12 +229,7 @@ class LatentPolicyModule(pl.LightningModule):
         parameters = [*self.policy.parameters(), *self.critic.parameters()]
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
         total = self.trainer.max_steps if self._trainer is not None else -1
-        factor = warmup_and_cooldown(0, total, self.cooldown)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return with_schedule(optimizer, total, cooldown=self.cooldown)
 
     def configure_gradient_clipping(
         self,

@@ -14,10 +14,9 @@ from torchmetrics import R2Score
 
 from lawm.batch import Batch
 from lawm.finite_guard import FiniteGuard
-from lawm.optimizer import adamw
+from lawm.optimizer import adamw, with_schedule
 from lawm.rate_control import FixedRate, RateControl, TargetRate
 from lawm.running_means import RunningMeans
-from lawm.schedules import warmup_and_cooldown
 from lawm.spec import DataSpec
 from lawm.world_model import Observed, WorldModel, WorldModelConfig
 from lawm.world_model_loss import (
@@ -193,12 +192,9 @@ class WorldModelModule(pl.LightningModule):
         groups = [group] if dual else []
         optimizer = adamw(self.model, self.learning_rate, self.weight_decay, *groups)
         total = self.trainer.max_steps if self._trainer is not None else -1
-        factor = warmup_and_cooldown(self.warmup_steps, total, self.cooldown)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return with_schedule(
+            optimizer, total, warmup_steps=self.warmup_steps, cooldown=self.cooldown
+        )
 
 
 def mean_rate(batch: Batch, labelled: SourceTerms, free: SourceTerms) -> Tensor:

@@ -12,7 +12,6 @@ import torch
 from rich.console import Console
 
 import lawm
-from lawm.benchmarks import made_with
 from lawm.benchmarks.grid_display import GridDisplay
 from lawm.benchmarks.grid_folder import GridFolder, RunRecord
 from lawm.benchmarks.grid_rows import GridRow, read_rows, write_rows
@@ -31,6 +30,7 @@ from lawm.benchmarks.label_plan import Plan, make_plan, plan_table
 from lawm.cli.label_bench_plan import read_grid
 from lawm.cli.label_bench_results import merged_rows, show_and_save
 from lawm.errors import LawmError
+from lawm.provenance import machine, source_commit
 from lawm.run_lock import RunLock
 from lawm.stop_signals import StopRun, StopSignals
 
@@ -94,9 +94,9 @@ class _Training:
         self._launch = launcher(folder)
         gpus = sum(slot.gpu is not None for slot in slots)
         self._made_with = {
-            "commit": made_with.commit(),
+            "commit": source_commit(),
             "version": lawm.__version__,
-            "machine": made_with.machine(gpus),
+            "machine": _machine_name(gpus),
         }
         self._failed: list[Ending] = []
         self._display = GridDisplay(
@@ -269,6 +269,12 @@ def _gpus() -> list[str]:
     if visible is not None:
         return [name.strip() for name in visible.split(",") if name.strip()]
     return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _machine_name(num_gpus: int) -> str:
+    """The GPUs if any are used, else the processor."""
+    here = machine()
+    return str(here["gpus"][0] if num_gpus and here["gpus"] else here["processor"])
 
 
 def _lock(folder: GridFolder) -> RunLock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -258,7 +259,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> LabelledBatchLoader | list[LabelledBatchLoader]:
         """Windows that tile the held-out episodes; an empty list if there are none.
 
-        At most ``MAX_VALIDATION_BATCHES`` batches, then evenly spread over the windows.
+        At most ``MAX_VALIDATION_BATCHES`` batches; each is spread evenly over all the windows.
         """
         store = self.store
         rows = store.tile(store.held_out, self.window)
@@ -267,6 +268,8 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
         if len(rows) == 0:
             return []
+        batches = math.ceil(len(rows) / self.batch_size)
+        rows = np.concatenate([rows[first::batches] for first in range(batches)])
         return LabelledBatchLoader(store, rows, self.window, self.batch_size)
 
     def transfer_batch_to_device(

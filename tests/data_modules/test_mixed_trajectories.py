@@ -185,9 +185,21 @@ def test_validation_windows_are_labelled_and_fixed(counters):
     held_out = episodes_in(data.held_out_episodes())
     lengths = {episode: 6 + episode % 5 for episode in held_out}
     expected = [1000 * e + i for e in held_out for i in range(0, lengths[e] - 3, 4)]
-    assert starts == expected
+    assert sorted(starts) == sorted(expected)
     assert all(batch.num_labelled == batch.num_rows for batch in batches)
     assert all(batch.has_reward.all() for batch in batches)
+
+
+def test_every_validation_batch_is_of_early_and_late_windows(tmp_path):
+    """What is measured on the first batch alone is then of all held-out episodes."""
+    path = write_shard(tmp_path / "long.h5", lengths=[80] * 4)
+    data = make_data(path, labels="all", held_out="3", batch_size=12)
+    batches = [batch.obs["state"][:, 0, 0] for batch in data.val_dataloader()]
+    assert len(batches) == 5
+    for starts in batches:
+        assert len(set((starts // 1000).tolist())) == 3
+        assert (starts % 1000).min() < 20
+        assert (starts % 1000).max() >= 60
 
 
 def test_validation_is_a_handful_of_batches(tmp_path):
@@ -195,7 +207,7 @@ def test_validation_is_a_handful_of_batches(tmp_path):
     data = make_data(path, labels="all", held_out="1", batch_size=2)
     starts = [batch.obs["state"][:, 0, 0] % 1000 for batch in data.val_dataloader()]
     assert len(starts) == 8
-    assert (torch.cat(starts)[0], torch.cat(starts)[-1]) == (0, 896)
+    assert (torch.cat(starts).min(), torch.cat(starts).max()) == (0, 896)
 
 
 def test_nothing_held_out(counters):

@@ -35,7 +35,10 @@ def weights(run, stage):
     return read_checkpoint(RunFolder(run).stage(stage).last_checkpoint)["state_dict"]
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n in ("pseudo_label", "bc"))) for n in STAGES],
+)
 def test_a_baseline_runs_its_stages_and_can_be_evaluated(name, tiny_data, tmp_path, capsys):
     run = tmp_path / "run"
     assert tiny_fit(tiny_data, run, *preset(name)) == 0

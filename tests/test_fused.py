@@ -352,6 +352,7 @@ def test_a_compiler_that_fails_costs_a_warning(monkeypatch, tmp_path):
         build.find_kernels.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):
     (tmp_path / "cache").write_text("a file where a folder is wanted")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -362,6 +363,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):
         build.find_kernels.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_damaged_library_in_the_cache_is_built_anew(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     build.find_kernels.cache_clear()

@@ -19,8 +19,8 @@ _TO_LOWER: dict[StageName, str] = {
     "inverse_dynamics": "data.batch_size first, then data.window and inverse_dynamics.model.hidden",
     "world_model": "data.batch_size first, then data.window, world_model.model.deter and "
     "world_model.model.hidden",
-    "policy": "start_states.batch_size first (of a cloned policy: data.batch_size), then "
-    "policy.horizon and policy.hidden",
+    "policy": "start_states.batch_size first, then policy.horizon and policy.hidden (of a cloned "
+    "policy data.batch_size)",
 }
 _NO_CPU_MEMORY = re.compile(r"can't allocate memory|Cannot allocate memory|not enough memory")
 _LOST_PROCESS = re.compile(

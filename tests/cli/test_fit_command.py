@@ -11,9 +11,15 @@ from lawm.cli.fit_parser import parse_fit
 from lawm.cli.launch import default_threads
 
 CONFIGS = sorted(CONF.rglob("*.yaml"))
+# Those that differ from another one in data or sizes alone
+ALIKE = {"cartpole", "finger", "finger_rollouts", "walker_rollouts", "pixels_12m", "pixels_25m"}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(CONF)))
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in ALIKE)) for p in CONFIGS],
+    ids=lambda path: str(path.relative_to(CONF)),
+)
 def test_every_config_trains_both_stages(path, tiny_data, tmp_path):
     data = tiny_data
     if path.stem.startswith("pixels_"):

@@ -79,6 +79,7 @@ def test_the_seed_decides(tmp_path: Path) -> None:
     assert checksums[0] == checksums[1] != checksums[2]
 
 
+@pytest.mark.slow
 def test_sac_keeps_its_replay_and_rollouts_do_not_disturb_it(tmp_path: Path) -> None:
     pytest.importorskip("stable_baselines3")
     run(tmp_path / "replay.h5", policy="sac", steps=4 * EPISODE)

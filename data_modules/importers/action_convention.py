@@ -195,7 +195,7 @@ def _states(episode: RawEpisode) -> NDArray[np.float64] | None:
     vectors = [v for v in episode.obs.values() if v.ndim == 2 and v.dtype.kind == "f"]
     if not vectors:
         return None
-    state = np.concatenate(vectors, axis=1).astype(np.float64)
+    state = _double(np.concatenate(vectors, axis=1))
     chosen = np.linspace(0, state.shape[1] - 1, min(MAX_DIMS, state.shape[1])).astype(int)
     return np.nan_to_num(state[:, chosen], posinf=0.0, neginf=0.0)
 
@@ -208,7 +208,12 @@ def _widths(pair: tuple[NDArray[np.float64] | None, NDArray[np.float64]]) -> tup
 
 def _rows(values: NDArray[np.generic] | None) -> NDArray[np.float64]:
     assert values is not None
-    return values.reshape(len(values), -1).astype(np.float64)
+    return _double(values.reshape(len(values), -1))
+
+
+def _double(values: NDArray[np.generic]) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore"):  # a damaged number may be a signalling NaN
+        return values.astype(np.float64)
 
 
 def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -185,3 +185,12 @@ def test_data_that_contradict_their_format_are_refused(tmp_path: Path) -> None:
         imported(path)
     assert not path.with_suffix(".h5").exists()
     imported(path, action_convention="led_into")
+
+
+def test_damaged_numbers_cost_no_warning():
+    """A float of a damaged file may be a signalling NaN, which numpy warns of where it is cast."""
+    signalling = np.array([0x7FA00000], np.uint32).view(np.float32)
+    pairs = system(0)
+    for state, action in pairs:
+        state[3, 1], action[5, 0] = signalling[0], signalling[0]
+    judge(shared_rows(pairs, "taken_at"))

@@ -85,10 +85,8 @@ def episode_places(root: Path, videos: Sequence[str]) -> list[EpisodePlace]:
             table = _read(_opened(path, stack), path, None, list(found))
             for name in found:
                 is_time = name in times.values()
-                column = flat(
-                    table[name], f"`{name}` of {path}", np.float64 if is_time else np.int64
-                )
-                found[name].append(column)
+                kind = np.float64 if is_time else np.int64
+                found[name].append(one_a_row(table[name], f"`{name}` of {path}", kind))
     columns = {name: np.concatenate(parts).tolist() for name, parts in found.items()}
     first_of_file: dict[tuple[int, int], int] = {}
     files = list(zip(*(columns[name] for name in DATA_FILE), strict=True))
@@ -159,8 +157,8 @@ class Table:
         names = [*columns, "episode_index", "frame_index"]
         table = _read(self._file, path, groups, names).slice(begin, place.length)
         where = f"{path}, row {start} on"
-        number = flat(table["episode_index"], f"`episode_index` of {where}", np.int64)
-        frame = flat(table["frame_index"], f"`frame_index` of {where}", np.int64)
+        number = one_a_row(table["episode_index"], f"`episode_index` of {where}", np.int64)
+        frame = one_a_row(table["frame_index"], f"`frame_index` of {where}", np.int64)
         if (number != place.number).any() or (frame != np.arange(place.length)).any():
             raise LawmError(
                 f"{where}: the rows are not those of episode {place.number}, frames 0 to "
@@ -231,6 +229,21 @@ def flat(column: Any, where: str, dtype: type | None) -> NDArray[Any]:  # noqa: 
     if dtype is not None and numbers.dtype != dtype:
         raise LawmError(
             f"{where} has the type {numbers.dtype}; expected {np.dtype(dtype)}. {ADVICE}"
+        )
+    return numbers
+
+
+def one_a_row(column: Any, where: str, dtype: type) -> NDArray[Any]:  # noqa: ANN401
+    """A column of numbers, none of which is a list.
+
+    Raises:
+        LawmError: As :func:`flat`, or there are lists.
+    """
+    numbers = flat(column, where, dtype)
+    if len(numbers) != len(column):
+        raise LawmError(
+            f"{where} has {len(numbers)} numbers in {len(column)} rows; expected one in each. "
+            f"{ADVICE}"
         )
     return numbers
 

@@ -142,6 +142,14 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "video": (cut(VIDEO), r"The (frames|video) of episode \d in .*mp4"),
     "playlist": (written(VIDEO, b"#EXTM3U\n/etc/passwd\n"), "cannot be decoded"),
     "time": (with_column(EPISODES, START, pa.array([0.0, 9.0])), r"episode 1 .* no frame at 9\.0"),
+    "lists of times": (
+        with_column(EPISODES, START, pa.array([[0.0], []])),
+        "from_timestamp` of .* has 1 numbers in 2 rows; expected one in each",
+    ),
+    "lists of frames": (
+        with_column(DATA, "frame_index", pa.array([[0, 1]] * 21)),
+        "`frame_index` of .* has 24 numbers in 12 rows",
+    ),
     "half a frame": (with_column(EPISODES, START, pa.array([0.0, 1.25])), r"no frame at 1\.2500 s"),
 }
 

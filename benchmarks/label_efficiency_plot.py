@@ -105,7 +105,9 @@ def _panel(axis: matplotlib.axes.Axes, cells: Sequence[Cell], y_label: str) -> N
     _budget_ticks(axis, {share: sum(xs) / len(xs) for share, xs in ticks.items()})
     axis.set_xlabel("labelled transitions")
     axis.set_ylabel(y_label)
-    axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
+    low, high = axis.get_ylim()
+    low = min(0.0, low)
+    axis.set_ylim(low, high + 0.05 * (high - low))  # room for the markers at the top
     axis.grid(axis="y", alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import lightning.pytorch as pl
 import numpy as np
@@ -22,6 +20,7 @@ from lawm.data_modules.batch_loaders import LabelledBatchLoader, MixedBatchLoade
 from lawm.data_modules.episode_store import EpisodeStore
 from lawm.data_modules.label_budget import parse_budget
 from lawm.data_modules.label_file import is_label_file, split_by_file
+from lawm.data_modules.labeller import Labeller
 from lawm.data_modules.raw_cache import default_cache_folder
 from lawm.data_modules.storage_choice import Storage, StorageChoice, choose_storage, choose_workers
 from lawm.data_modules.store_loading import load_store
@@ -33,23 +32,14 @@ from lawm.data_modules.trajectory_split import (
     read_headers,
     split_episodes,
 )
-from lawm.data_modules.window_checks import check_windows
+from lawm.data_modules.validation_windows import validation_rows
+from lawm.data_modules.window_checks import check_settings, check_windows
 from lawm.data_modules.window_sampler import WindowSampler
 from lawm.errors import LawmError
 from lawm.spec import DataSpec
 
 MAX_VALIDATION_BATCHES = 8
 CHUNK_BYTES = 1 << 27  # of the observations of episodes that are handed out together
-
-
-class Labeller(Protocol):
-    """Makes actions for rows that carry none; what has actions comes back as it is."""
-
-    def label_windows(self, batch: Batch) -> Batch:
-        """All rows labelled."""
-
-    def label_episodes(self, episodes: EpisodeBatch) -> EpisodeBatch:
-        """All episodes labelled."""
 
 
 class MixedTrajectoryDataModule(pl.LightningDataModule):
@@ -111,28 +101,16 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         observation_keys: list[str] | None = None,
     ) -> None:
         super().__init__()
-        if not 0.0 < labelled_ratio <= 1.0:
-            raise LawmError(
-                f"data.labelled_ratio is {labelled_ratio}; expected a share of labelled windows "
-                "above 0 and up to 1, such as 0.5."
-            )
-        for key, value, least in (
-            ("batch_size", batch_size, 1),
-            ("window", window, 1),
-            ("label_seed", label_seed, 0),
-            ("seed", seed, 0),
-            ("workers", workers, 0),
-        ):
-            if value is not None and value < least:
-                raise LawmError(f"data.{key} is {value}; expected a whole number from {least}.")
+        check_settings(
+            labelled_ratio,
+            observation_keys,
+            at_least_1={"batch_size": batch_size, "window": window},
+            at_least_0={"label_seed": label_seed, "seed": seed, "workers": workers},
+        )
         self._shards = _as_list(shards)
         self._action_free_shards = _as_list(action_free_shards)
         if not self._shards:
             raise LawmError("data.shards is empty; name at least one shard with actions.")
-        if observation_keys is not None and not observation_keys:
-            raise LawmError(
-                "data.observation_keys is empty; name at least one key, or leave it out to use all."
-            )
         self._observation_keys = observation_keys
         self._label_file = Path(str(labels)) if is_label_file(labels) else None
         self._labels = parse_budget("all" if self._label_file else labels, "labels")
@@ -257,20 +235,11 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> LabelledBatchLoader | list[LabelledBatchLoader]:
-        """Windows that tile the held-out episodes; an empty list if there are none.
-
-        At most ``MAX_VALIDATION_BATCHES`` batches; each is spread evenly over all the windows.
-        """
-        store = self.store
-        rows = store.tile(store.held_out, self.window)
-        most = MAX_VALIDATION_BATCHES * self.batch_size
-        if len(rows) > most:
-            rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+        """Windows that tile the held-out episodes; an empty list if there are none."""
+        rows = validation_rows(self.store, self.window, self.batch_size)
         if len(rows) == 0:
             return []
-        batches = math.ceil(len(rows) / self.batch_size)
-        rows = np.concatenate([rows[first::batches] for first in range(batches)])
-        return LabelledBatchLoader(store, rows, self.window, self.batch_size)
+        return LabelledBatchLoader(self.store, rows, self.window, self.batch_size)
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
@@ -372,4 +341,4 @@ def _as_list(paths: Sequence[str] | str | None) -> list[str]:
     return [paths] if isinstance(paths, str) else list(paths)
 
 
-__all__ = ["Labeller", "MixedTrajectoryDataModule"]
+__all__ = ["MixedTrajectoryDataModule"]

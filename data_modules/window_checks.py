@@ -1,11 +1,40 @@
-"""Do windows of the set length fit into the episodes?"""
+"""Do the settings of the batches make sense, and do such windows fit into the episodes?"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lawm.data_modules.episode_store import EpisodeStore
 from lawm.errors import LawmError
+
+
+def check_settings(
+    labelled_ratio: float,
+    observation_keys: Sequence[str] | None,
+    *,
+    at_least_1: Mapping[str, int | None],
+    at_least_0: Mapping[str, int | None],
+) -> None:
+    """Refuse what no data can fulfil; None stands for a default.
+
+    Raises:
+        LawmError: Names the key, its value and what was expected.
+    """
+    if not 0.0 < labelled_ratio <= 1.0:
+        raise LawmError(
+            f"data.labelled_ratio is {labelled_ratio}; expected a share of labelled windows "
+            "above 0 and up to 1, such as 0.5."
+        )
+    for least, values in ((1, at_least_1), (0, at_least_0)):
+        for key, value in values.items():
+            if value is not None and value < least:
+                raise LawmError(f"data.{key} is {value}; expected a whole number from {least}.")
+    if observation_keys is not None and not observation_keys:
+        raise LawmError(
+            "data.observation_keys is empty; name at least one key, or leave it out to use all."
+        )
 
 
 def check_windows(store: EpisodeStore, window: int, labelled_ratio: float, where: str) -> None:
@@ -43,4 +72,4 @@ def check_windows(store: EpisodeStore, window: int, labelled_ratio: float, where
         )
 
 
-__all__ = ["check_windows"]
+__all__ = ["check_settings", "check_windows"]

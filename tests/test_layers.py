@@ -37,6 +37,8 @@ USES_TORCH = {  # of the data modules
     "row_sources",
     "batch_loaders",
     "window_checks",
+    "validation_windows",
+    "labeller",
 }
 LIGHTNING_HELPERS = {
     "lawm.checkpoint_io",

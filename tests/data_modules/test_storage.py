@@ -122,7 +122,9 @@ def test_more_shards_than_files_may_be_open(many_shards, tmp_path, storage):
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (open_files.MAX_OPEN + 128, before[1]))
     try:
-        data = make_data(many_shards, tmp_path, storage, labels="50%", held_out="5%")
+        # Without workers: then the files are open in this process
+        settings = {"labels": "50%", "held_out": "5%", "workers": 0}
+        data = make_data(many_shards, tmp_path, storage, **settings)
         batches = list(itertools.islice(data.train_dataloader(), 100))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)

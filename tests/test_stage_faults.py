@@ -111,6 +111,12 @@ def test_a_dead_data_worker_stops_the_run_and_leaves_its_checkpoint(
         (FileNotFoundError(errno.ENOENT, "No such file", "a.h5"), "a.h5 cannot be used: No such"),
         (OSError(errno.ESTALE, "Stale file handle", "a.h5"), "a.h5 cannot be used: Stale"),
         (RuntimeError("[gloo] Connection closed by peer [::1]"), "another process of this run"),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset"), "a process that reads data"),
+        (EOFError(), "a process that reads data has ended .DataLoader worker, while it handed"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file", "/x/pymp-a/listener-b"),
+            "a process that reads data has ended",
+        ),
     ],
 )
 def test_each_has_its_sentence(error, message, tmp_path):

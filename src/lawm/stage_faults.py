@@ -29,6 +29,7 @@ _LOST_PROCESS = re.compile(
     r"|failed to connect",
     re.IGNORECASE,
 )
+_HANDING_OVER = "DataLoader worker, while it handed over a batch"
 _LOST_WORKER = re.compile(r"DataLoader worker.*(?:exited unexpectedly|killed by signal)", re.DOTALL)
 
 
@@ -51,7 +52,11 @@ def told_in_sentences(stage: StageName, run: Path) -> Iterator[None]:
         raise LawmError(error.told) from error
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise LawmError(_out_of_memory(stage, run, str(error))) from error
+    except EOFError as error:  # a worker that ended while it handed over a batch
+        raise LawmError(_lost_worker(run, _HANDING_OVER)) from error
     except OSError as error:
+        if isinstance(error, ConnectionError) or "pymp-" in str(error.filename):
+            raise LawmError(_lost_worker(run, _HANDING_OVER)) from error
         sentence = file_fault(error)
         if sentence is None:
             raise

@@ -66,6 +66,10 @@ class GridFolder:
         """The folder of a run."""
         return RunFolder(self.path / run.task.name / run.name)
 
+    def has_world_model(self, run: GridRun) -> bool:
+        """Whether a run has finished its stage 1."""
+        return self.run(run).stage("world_model").done_marker.is_file()
+
     def log(self, run: GridRun) -> Path:
         """What it printed."""
         return self.path / run.task.name / f"{run.name}.log"

@@ -145,11 +145,16 @@ def make_slots(
     ]
 
 
-def launcher(folder: GridFolder, environment: Mapping[str, str] | None = None) -> Launch:
+def launcher(
+    folder: GridFolder,
+    world_models: GridFolder | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Launch:
     """Starts runs as processes that write to their log; begun ones go on where they were.
 
     Args:
         folder: Of the grid.
+        world_models: Another grid, whose finished world models are taken instead of trained.
         environment: Beyond that of this process.
     """
 
@@ -160,6 +165,8 @@ def launcher(folder: GridFolder, environment: Mapping[str, str] | None = None) -
             words = ["--resume", str(run_folder.path), *words]
         else:
             words = [*run.arguments(), *words, "--run_dir", str(run_folder.path)]
+            if world_models is not None and world_models.has_world_model(run):
+                words += ["--world_model_from", str(world_models.run(run).path)]
         log.parent.mkdir(parents=True, exist_ok=True)
         module = "lawm.benchmarks.tethered_command"
         with log.open("ab") as output:

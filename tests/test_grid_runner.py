@@ -13,9 +13,18 @@ import pytest
 from grid_factory import TENTH, grid, row
 from rich.console import Console
 
+from lawm.benchmarks import grid_runner
 from lawm.benchmarks.grid_display import GridDisplay
 from lawm.benchmarks.grid_folder import GridFolder
-from lawm.benchmarks.grid_runner import Active, Ending, Slot, make_slots, run_grid, why_it_ended
+from lawm.benchmarks.grid_runner import (
+    Active,
+    Ending,
+    Slot,
+    launcher,
+    make_slots,
+    run_grid,
+    why_it_ended,
+)
 
 RUNS = grid()
 
@@ -148,6 +157,21 @@ def test_why_a_run_ended(tmp_path):
     report.parent.mkdir()
     report.write_text("{}")
     assert why_it_ended(folder, run, 0) == ""
+
+
+def test_world_models_of_another_grid_are_taken_where_they_are_finished(tmp_path, monkeypatch):
+    commands = []
+    monkeypatch.setattr(grid_runner.subprocess, "Popen", lambda words, **_: commands.append(words))
+    other = GridFolder(tmp_path / "other")
+    there, elsewhere = grid(("cheetah", "walker"), ("lawm",), (TENTH,), (0,))
+    stage = other.run(there).stage("world_model")
+    stage.path.mkdir(parents=True)
+    stage.done_marker.write_text("{}")
+    launch = launcher(GridFolder(tmp_path / "grid"), other)
+    launch(there, Slot(0, 1))
+    launch(elsewhere, Slot(0, 1))
+    assert commands[0][-2:] == ["--world_model_from", str(other.run(there).path)]
+    assert "--world_model_from" not in commands[1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux")

@@ -82,7 +82,7 @@ def launched(monkeypatch):
     """Runs that end at once, and the names of those begun; ``fails`` says which end badly."""
     names, fails = [], set()
 
-    def launcher(folder):
+    def launcher(folder, world_models):
         def launch(run, slot):
             names.append(run.name)
             folder.run(run).path.mkdir(parents=True, exist_ok=True)
@@ -196,6 +196,7 @@ def test_a_dry_run_writes_nothing(capsys):
         (["--csv", "line.yaml"], "lacks the columns task"),
         (["--out", "conf"], "holds no grid"),
         (["--from", "rows.csv"], "--config means nothing beside it"),
+        (["--world-models-from", "no"], "--world-models-from no is no folder"),
     ],
 )
 def test_mistakes_cost_a_sentence(words, sentence, capsys, launched):

@@ -18,6 +18,9 @@ examples:
   two tasks, two methods, one budget, one setting changed for all:
     lawm bench labels --config conf/cheetah.yaml --config conf/walker.yaml --methods oracle,lawm \\
         --fractions 10% --seeds 0,1,2 --set policy.horizon=10 --out runs/labels
+  another setting of stage 2, on the world models of the grid before:
+    lawm bench labels --config conf/cheetah.yaml --set policy.prior_weight=0.1 \\
+        --world-models-from runs/labels --out runs/prior
   does everything work?
     lawm bench labels --config conf/cheetah.yaml --preset conf/debug.yaml --seeds 0 --out runs/try
   table and plot of finished grids, nothing is trained:
@@ -90,6 +93,13 @@ def add_label_bench_parser(kinds: Any) -> None:  # noqa: ANN401 (argparse's type
         type=Path,
         metavar="FILE",
         help="row a run (default label_efficiency.csv in --out)",
+    )
+    add(
+        "--world-models-from",
+        type=Path,
+        metavar="FOLDER",
+        help="the --out of another grid, whose finished world models are taken instead of training "
+        "them anew; for other settings of stage 2",
     )
     add("--dry-run", action="store_true", help="print the plan and stop")
     add(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 import lawm
@@ -18,10 +16,10 @@ from lawm.benchmarks.grid_rows import GridRow, read_rows, write_rows
 from lawm.benchmarks.grid_runner import (
     Active,
     Ending,
+    Launch,
     Process,
     Slot,
     launcher,
-    make_slots,
     run_grid,
     why_it_ended,
 )
@@ -29,6 +27,7 @@ from lawm.benchmarks.label_grid import GridRun, RunKey
 from lawm.benchmarks.label_plan import Plan, make_plan, plan_table
 from lawm.cli.label_bench_plan import read_grid
 from lawm.cli.label_bench_results import merged_rows, show_and_save
+from lawm.cli.label_bench_slots import find_slots, read_jobs
 from lawm.errors import LawmError
 from lawm.provenance import machine, source_commit
 from lawm.run_lock import RunLock
@@ -53,12 +52,13 @@ def run_label_bench(args: argparse.Namespace) -> int:
         show_and_save(merged_rows(args.sources), args.out, console)
         return 0
     folder = GridFolder(args.out)
+    other = _other_grid(args.world_models_from)
     file = args.csv or folder.csv
     written = _rows_in(file)
     folder.check()
-    jobs = _jobs(args.jobs)
+    jobs = read_jobs(args.jobs)
     grid = read_grid(args)
-    slots = _slots(jobs, args.threads, _gpus() if grid.uses_cuda else [])
+    slots = find_slots(jobs, args.threads, uses_cuda=grid.uses_cuda)
     plan = make_plan(grid.runs, folder, written, rerun_stale=args.rerun_stale)
     console.print(plan_table(plan, list({**written, **plan.rows}.values()), len(slots)))
     _tell_stale(plan, args, console)
@@ -69,7 +69,8 @@ def run_label_bench(args: argparse.Namespace) -> int:
         shared = [*map(str, args.preset), *args.settings]
         tasks = {run.task.name: str(run.task.config) for run in grid.runs}
         folder.claim(tasks, shared, change=args.rerun_stale)
-        training = _Training(folder, file, written, plan, console, slots)
+        launch = launcher(folder, other)
+        training = _Training(folder, file, written, plan, console, slots, launch)
         code = training.train()
         show_and_save(training.rows_of_the_plan(), args.out, console)
         training.tell()
@@ -87,11 +88,11 @@ class _Training:
         plan: Plan,
         console: Console,
         slots: Sequence[Slot],
+        launch: Launch,
     ) -> None:
         self._folder, self._file, self._plan, self._console = folder, file, plan, console
         self._rows = {**written, **plan.rows}
-        self._slots = slots
-        self._launch = launcher(folder)
+        self._slots, self._launch = slots, launch
         gpus = sum(slot.gpu is not None for slot in slots)
         self._made_with = {
             "commit": source_commit(),
@@ -210,6 +211,7 @@ def _check_alone(args: argparse.Namespace) -> None:
             ("--set", args.settings),
             ("--preset", args.preset),
             ("--csv", args.csv),
+            ("--world-models-from", args.world_models_from),
             ("--dry-run", args.dry_run),
             ("--rerun-stale", args.rerun_stale),
         )
@@ -220,6 +222,14 @@ def _check_alone(args: argparse.Namespace) -> None:
             f"--from makes table and plot of finished runs and trains nothing; {', '.join(given)} "
             "means nothing beside it. Leave it out, or leave out --from."
         )
+
+
+def _other_grid(path: Path | None) -> GridFolder | None:
+    if path is not None and not path.is_dir():
+        raise LawmError(
+            f"--world-models-from {path} is no folder; expected the --out of another grid."
+        )
+    return None if path is None else GridFolder(path)
 
 
 def _tell_stale(plan: Plan, args: argparse.Namespace, console: Console) -> None:
@@ -234,41 +244,6 @@ def _tell_stale(plan: Plan, args: argparse.Namespace, console: Console) -> None:
     names = ", ".join(run.label for run in plan.stale[:5])
     more = " …" if len(plan.stale) > 5 else ""
     console.print(f"{what}: {names}{more}; {fate}.", markup=False, soft_wrap=True)
-
-
-def _jobs(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not text.isdigit() or int(text) < 1:
-        raise LawmError(f"--jobs is {text}; expected a number from 1, or auto.")
-    return int(text)
-
-
-def _slots(jobs: int | None, threads: int | None, gpus: Sequence[str]) -> list[Slot]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = cores or 1
-    if threads is not None and not 1 <= threads <= cores:
-        raise LawmError(
-            f"--threads is {threads}, but this process may use {cores} core(s); expected a number "
-            f"from 1 to {cores}."
-        )
-    wanted = (jobs or 1) * (threads or 1)
-    if not gpus and wanted > cores:
-        raise LawmError(
-            f"--jobs {jobs} with {threads or 1} thread(s) each needs {wanted} cores, but this "
-            f"process may use {cores}; there is no free core for the others. Give fewer, or "
-            "--jobs auto."
-        )
-    return make_slots(jobs, threads, gpus, cores)
-
-
-def _gpus() -> list[str]:
-    if not torch.cuda.is_available():
-        return []
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip()]
-    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def _machine_name(num_gpus: int) -> str:

@@ -33,7 +33,7 @@ _SET_BY_THE_GRID = {
     "run_dir": "--out",
     "resume": "--out",
     "stage": "nothing: a row needs both stages",
-    "world_model_from": "nothing: a run trains both stages",
+    "world_model_from": "--world-models-from",
     "name": "nothing: runs are called by their task, method, budget and seed",
 }
 

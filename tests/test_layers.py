@@ -14,6 +14,7 @@ PURE, PARTS, LIGHTNING_MODULES, TRAINER, COMMAND_LINE = range(5)  # each may imp
 LAYERS = {
     "lawm.data_modules": PARTS,
     "lawm.callbacks": PARTS,
+    "lawm.stage_module": LIGHTNING_MODULES,
     "lawm.world_model_module": LIGHTNING_MODULES,
     "lawm.policy_module": LIGHTNING_MODULES,
     "lawm.action_prediction_module": LIGHTNING_MODULES,

@@ -246,7 +246,7 @@ class LatentPolicyModule(StageModule[ModelState]):
         """The critic's v at the first filtered state of n episodes.
 
         To be compared with the true discounted return from there, see
-        :meth:`lawm.evaluation.EvaluationResult.discounted_returns`.
+        :meth:`lawm.evaluation_result.EvaluationResult.discounted_returns`.
 
         Args:
             obs: First observations by key, each ``(n, *shape)``, in the environment's units.

@@ -22,14 +22,12 @@ from lawm.data_modules.label_budget import parse_budget
 from lawm.data_modules.label_file import is_label_file, split_by_file
 from lawm.data_modules.labeller import Labeller
 from lawm.data_modules.raw_cache import default_cache_folder
+from lawm.data_modules.shard_headers import ShardHeader, find_shards, read_headers
 from lawm.data_modules.storage_choice import Storage, StorageChoice, choose_storage, choose_workers
 from lawm.data_modules.store_loading import load_store
 from lawm.data_modules.trajectory_split import (
     EpisodeSplit,
-    ShardHeader,
-    find_shards,
     locate_episode,
-    read_headers,
     split_episodes,
 )
 from lawm.data_modules.validation_windows import validation_rows

@@ -8,8 +8,9 @@ import pytest
 from shard_factory import write_shard
 
 from lawm.data_modules.label_budget import parse_budget
+from lawm.data_modules.shard_headers import find_shards, read_headers
 from lawm.data_modules.shard_writer import ShardWriter
-from lawm.data_modules.trajectory_split import find_shards, read_headers, split_episodes
+from lawm.data_modules.trajectory_split import split_episodes
 from lawm.errors import LawmError
 
 LOW, HIGH = -np.ones(2), np.ones(2)

@@ -33,6 +33,7 @@ LAYERS = {
 # Of the lowest layer, what speaks to Lightning's Trainer; no network and no function of the method
 USES_TORCH = {  # of the data modules
     "mixed_trajectories",
+    "data_facts",
     "episode_store",
     "store_loading",
     "row_sources",

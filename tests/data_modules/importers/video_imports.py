@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import importing
 from numpy.typing import NDArray
 
-from lawm.data_modules.importers.import_options import ImportOptions
 from lawm.data_modules.importers.import_report import ImportReport
-from lawm.data_modules.importers.run_import import run_import
 from lawm.data_modules.importers.video_options import VideoOptions
 from lawm.data_modules.shard_format import Shard
-from lawm.data_modules.shard_reader import read_shard
 
 NO_CUTS = {"cut_threshold": 1.0}
 
@@ -24,12 +22,7 @@ def imported(source: Path, *more: Path, **options: Any) -> tuple[Shard, ImportRe
         for k in ("env_id", "action_repeat", "max_episode_steps", "keys")
         if k in options
     }
-    path = source.parent / "out.h5"
-    asked = ImportOptions(
-        video=VideoOptions(**options), more_sources=more, overwrite=True, **others
-    )
-    report = run_import(source, path, asked)
-    return read_shard(path, verify=True), report
+    return importing.imported(source, video=VideoOptions(**options), more_sources=more, **others)
 
 
 def pictures(source: Path, **options: Any) -> NDArray[Any]:

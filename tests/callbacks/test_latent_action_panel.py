@@ -9,6 +9,7 @@ import pytest
 import torch
 from model_factory import OBS_DIM, SMALL
 from PIL import Image
+from quiet_trainer import quiet_trainer
 from shard_factory import write_shard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -38,18 +39,13 @@ def fit(data, folder, callbacks, max_steps=4):
     data.setup()
     torch.manual_seed(0)
     module = WorldModelModule(data.spec, WorldModelConfig(**SMALL))
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=-1,
-        max_steps=max_steps,
+    trainer = quiet_trainer(
+        max_steps,
         val_check_interval=2,
         check_val_every_n_epoch=None,
         log_every_n_steps=1,
         logger=pl.loggers.TensorBoardLogger(folder, name="", version=""),
         callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
     torch.manual_seed(0)
     trainer.fit(module, data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,8 @@ MODULES = _modules()
 LAYERED = [name for name in MODULES if name != "lawm"]  # the package itself offers what lies above
 
 
-def imports(name: str) -> set[str]:
+@cache
+def imports(name: str) -> frozenset[str]:
     """The modules that a module imports anywhere in it, also inside functions."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(MODULES[name].read_text())):
@@ -77,7 +79,7 @@ def imports(name: str) -> set[str]:
             # `from lawm.data_modules import shard_format` may name a module or something in one
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {node.module} | (inner & MODULES.keys())
-    return found - {"lawm"}
+    return frozenset(found - {"lawm"})
 
 
 def layer(name: str) -> int:

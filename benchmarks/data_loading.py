@@ -29,9 +29,10 @@ from lawm.benchmarks.peer_readers import Episodes, Read, peer_readers
 from lawm.data_modules.episode_store import EpisodeStore
 from lawm.data_modules.shard_file import checksum
 from lawm.data_modules.shard_format import fixed_text
+from lawm.data_modules.shard_headers import read_headers
 from lawm.data_modules.shard_writer import ShardWriter
 from lawm.data_modules.store_loading import load_store
-from lawm.data_modules.trajectory_split import EpisodeSplit, read_headers
+from lawm.data_modules.trajectory_split import EpisodeSplit
 
 STEPS = 500  # of an episode
 WINDOW = 50

@@ -49,8 +49,9 @@ def use(path: Path, times: int, storage: Literal["memory", "mapped", "stream"]) 
     """Load a shard some times over, draw batches, and say what that took."""
     import torch
 
+    from lawm.data_modules.shard_headers import read_headers
     from lawm.data_modules.store_loading import load_store
-    from lawm.data_modules.trajectory_split import EpisodeSplit, read_headers
+    from lawm.data_modules.trajectory_split import EpisodeSplit
     from lawm.data_modules.window_sampler import WindowSampler
 
     torch.set_num_threads(1)

@@ -20,7 +20,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lawm.callbacks.evaluation_point import EvaluationPoint, PredictsReturn, write_csv
 from lawm.envs.simulator_process import SimulatorFault
 from lawm.errors import LawmError
-from lawm.evaluation import EvaluationResult, Evaluator
+from lawm.evaluation import Evaluator
+from lawm.evaluation_result import EvaluationResult
 from lawm.renderer_spec import RendererSpec
 
 IMAGINED_VALUE = "evaluation/imagined_value"

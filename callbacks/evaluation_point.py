@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from lawm.atomic_write import write_atomically
-from lawm.evaluation import EvaluationResult
+from lawm.evaluation_result import EvaluationResult
 
 
 @runtime_checkable

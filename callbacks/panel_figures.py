@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import math
+from typing import Any
 
 import matplotlib.axes
 import matplotlib.figure
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
-from PIL import Image
 
 from lawm.batch import Batch
 from lawm.panel import ACTIVE_NATS, BASELINE, Panel, PanelFigures
@@ -80,9 +80,10 @@ def draw_rates(figures: PanelFigures) -> NDArray[np.uint8]:
 
 
 def _pixels(figure: matplotlib.figure.Figure) -> NDArray[np.uint8]:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    """Drawn once; ``savefig`` would draw everything twice and pack it as a file."""
+    canvas: Any = FigureCanvasAgg(figure)  # its methods have no types
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
 
 
 def _draw_errors(axis: matplotlib.axes.Axes, panel: Panel, context: int) -> None:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from lawm.data_modules.episode import Episode
 from lawm.data_modules.label_budget import HELD_OUT_STREAM, choose_episodes, parse_budget
 from lawm.data_modules.label_file import read_label_file
+from lawm.data_modules.shard_headers import ShardHeader, read_headers
 from lawm.data_modules.shard_reader import OpenShard, open_shard
 from lawm.data_modules.shard_writer import ShardWriter
-from lawm.data_modules.trajectory_split import ShardHeader, read_headers
 from lawm.errors import LawmError
 
 Keeps = Callable[[OpenShard, int], bool]  # of an episode, by its number in the shard

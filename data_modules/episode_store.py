@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lawm.batch import Batch, EpisodeBatch
 from lawm.data_modules.row_sources import RowSource
-from lawm.data_modules.trajectory_split import ArrayLayout
+from lawm.data_modules.shard_headers import ArrayLayout
 from lawm.data_modules.window_sampler import WindowPool
 from lawm.spec import ObservationSpec
 

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from lawm.data_modules.trajectory_split import EpisodeSplit, ShardHeader
+from lawm.data_modules.shard_headers import ShardHeader
+from lawm.data_modules.trajectory_split import EpisodeSplit
 from lawm.errors import LawmError
 
 FORMAT, VERSION = "lawm-labels", 1

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from numpy.typing import NDArray
 
 from lawm.batch import Batch, EpisodeBatch
 from lawm.data_modules.batch_loaders import LabelledBatchLoader, MixedBatchLoader, NumberedBatches
+from lawm.data_modules.data_facts import data_fingerprint, data_spec, data_summary
 from lawm.data_modules.episode_store import EpisodeStore
 from lawm.data_modules.label_budget import parse_budget
 from lawm.data_modules.label_file import is_label_file, split_by_file
 from lawm.data_modules.labeller import Labeller
 from lawm.data_modules.raw_cache import default_cache_folder
+from lawm.data_modules.shard_headers import ShardHeader, find_shards, read_headers
 from lawm.data_modules.storage_choice import Storage, StorageChoice, choose_storage, choose_workers
 from lawm.data_modules.store_loading import load_store
 from lawm.data_modules.trajectory_split import (
     EpisodeSplit,
-    ShardHeader,
-    find_shards,
     locate_episode,
-    read_headers,
     split_episodes,
 )
 from lawm.data_modules.validation_windows import validation_rows
@@ -38,7 +33,6 @@ from lawm.data_modules.window_sampler import WindowSampler
 from lawm.errors import LawmError
 from lawm.spec import DataSpec
 
-MAX_VALIDATION_BATCHES = 8
 CHUNK_BYTES = 1 << 27  # of the observations of episodes that are handed out together
 
 
@@ -185,22 +179,8 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
     @cached_property
     def spec(self) -> DataSpec:
         """What the model is built from."""
-        store, returns = self.store, self._training_returns()
-        metas = [header.meta for header in self._headers]  # they agree, or do not know
-        acting = next(meta for meta in metas if meta.action_dim > 0)
-        step = max(meta.step_seconds for meta in metas)
-        return DataSpec(
-            observations=store.observation_specs(self._training_episodes()),
-            action_low=tuple(acting.action_low.tolist()),
-            action_high=tuple(acting.action_high.tolist()),
-            env_id=max(meta.env_id for meta in metas),
-            action_repeat=acting.action_repeat,
-            control_timestep=acting.control_timestep or step / acting.action_repeat,
-            return_mean=float(returns.mean()) if len(returns) else float("nan"),
-            return_best=float(returns.max()) if len(returns) else float("nan"),
-            terminates=store.terminates(self._training_episodes()),
-            renderer=next((h.renderer for h in self._headers if h.renderer), None),
-        )
+        store = self.store
+        return data_spec(self._headers, self._split, store, self._training_episodes())
 
     def fingerprint(self) -> str:
         """SHA-256 of the content of the shards and of what each episode is used for, as hex.
@@ -208,13 +188,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         The paths do not enter it, nor how batches are drawn (ratio, size, window, seed).
         """
         self.setup()
-        content = {
-            "shards": [header.meta.checksum for header in self._headers],
-            "held_out": self._split.held_out.tolist(),
-            "labelled": self._split.labelled.tolist(),
-            "rewards_on_action_free": self.rewards_on_action_free,
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return data_fingerprint(self._headers, self._split, self.rewards_on_action_free)
 
     def train_dataloader(self) -> MixedBatchLoader:
         """The stream of mixed batches for this process."""
@@ -300,22 +274,8 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
     def summary(self) -> dict[str, int | float | str]:
         """The key figures, for tables."""
         store, spec = self.store, self.spec
-        return {
-            "environment": spec.env_id or "unknown",
-            "shards": len(self._headers),
-            "labelled episodes": len(store.labelled),
-            "labelled transitions": store.num_transitions(store.labelled),
-            "action-free episodes": len(store.free),
-            "action-free transitions": store.num_transitions(store.free),
-            "held-out episodes": len(store.held_out),
-            "rewards on action-free": "kept" if self.rewards_on_action_free else "hidden",
-            "observations": ", ".join(f"{k} {o.shape}" for k, o in spec.observations.items()),
-            "action dimensions": spec.action_dim,
-            "return mean": spec.return_mean,
-            "return best": spec.return_best,
-            "data (MB)": round(sum(header.num_bytes for header in self._headers) / 1e6, 1),
-            "storage": self._choice.storage,
-        }
+        facts = data_summary(self._headers, store, spec, self.rewards_on_action_free)
+        return {**facts, "storage": self._choice.storage}
 
     def _processes_here(self) -> int:
         """Processes on this machine that will hold the data, as far as is known."""
@@ -327,12 +287,6 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         store = self.store
         last = store.labelled if self.labelled_ratio == 1.0 else store.free
         return range(store.labelled.start, last.stop)
-
-    def _training_returns(self) -> NDArray[np.float64]:
-        """Returns of all episodes but the held-out that have rewards on disk, hidden or not."""
-        returns = np.concatenate([header.episodes.episode_return for header in self._headers])
-        training: NDArray[np.float64] = returns[np.r_[self._split.labelled, self._split.free]]
-        return training[np.isfinite(training)]
 
 
 def _as_list(paths: Sequence[str] | str | None) -> list[str]:

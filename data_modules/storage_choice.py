@@ -10,7 +10,7 @@ from typing import Literal
 
 from lawm.data_modules.available_memory import available_memory
 from lawm.data_modules.raw_cache import free_disk
-from lawm.data_modules.trajectory_split import ShardHeader
+from lawm.data_modules.shard_headers import ShardHeader
 from lawm.errors import LawmError
 
 Storage = Literal["auto", "memory", "mapped", "stream"]

@@ -21,8 +21,9 @@ from lawm.data_modules.row_sources import (
 )
 from lawm.data_modules.shard_file import ShardArray
 from lawm.data_modules.shard_format import EpisodeIndex
+from lawm.data_modules.shard_headers import ShardHeader, probe_keys
 from lawm.data_modules.shard_reader import OpenShard, open_shard
-from lawm.data_modules.trajectory_split import EpisodeSplit, ShardHeader, probe_keys
+from lawm.data_modules.trajectory_split import EpisodeSplit
 from lawm.errors import LawmError
 
 SCALED_AT_ONCE = 1 << 20  # actions

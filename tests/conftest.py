@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,8 @@ from tiny_runs import tiny_fit, tiny_shard
 
 from lawm.envs.rendering import working_backend
 from lawm.errors import LawmError
+from lawm.fused.build import find_kernels
+from lawm.fused.kernels import enable_kernels
 
 # The tests' tensors are small, and several test processes run side by side. `lawm fit` heeds the
 # variable, too: runs that are compared bit for bit must have the same number of threads.
@@ -25,6 +27,16 @@ def gl() -> str:
         return working_backend()
     except LawmError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def kernels() -> Iterator[None]:
+    """The fused kernels, switched on; where nothing builds them, the test is skipped."""
+    if find_kernels() is None:
+        pytest.skip("no C compiler on this machine builds the kernels")
+    enable_kernels(True)
+    yield
+    enable_kernels(True)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import random
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from quiet_trainer import quiet_trainer
 from torch import nn
 
 from lawm.callbacks.evaluation import EvaluationCallback
@@ -81,19 +82,8 @@ class ResumableLoader:
 def fit(callback, max_steps, ckpt_path=None, module=None, **trainer_options):
     pl.seed_everything(0, verbose=False)
     module = module or PolicyModule()
-    defaults = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "accelerator": "cpu",
-        "max_epochs": -1,
-    }
-    trainer = pl.Trainer(
-        **defaults | trainer_options,
-        max_steps=max_steps,
-        callbacks=[callback] if callback else [],
-    )
+    callbacks = [callback] if callback else []
+    trainer = quiet_trainer(max_steps, callbacks=callbacks, **trainer_options)
     trainer.fit(module, ResumableLoader(), ckpt_path=ckpt_path, weights_only=True)
     return trainer, module
 

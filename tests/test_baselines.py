@@ -35,6 +35,14 @@ def weights(run, stage):
     return read_checkpoint(RunFolder(run).stage(stage).last_checkpoint)["state_dict"]
 
 
+@pytest.fixture(scope="module")
+def pseudo_label_run(tiny_data, tmp_path_factory):
+    """A whole run that no test may change."""
+    run = tmp_path_factory.mktemp("pseudo_label") / "run"
+    assert tiny_fit(tiny_data, run, *preset("pseudo_label")) == 0
+    return run
+
+
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=[pytest.mark.slow] * (n in ("pseudo_label", "bc"))) for n in STAGES],
@@ -74,19 +82,15 @@ def test_a_stopped_baseline_goes_on_as_if_nothing_had_happened(name, stage, tiny
         assert all(torch.equal(there[key], here[key]) for key in there), done
 
 
-def test_pseudo_labels_reach_the_start_states_and_the_world_model(tiny_data, tmp_path):
+def test_pseudo_labels_reach_the_start_states_and_the_world_model(pseudo_label_run):
     """With them no row is action-free any more."""
-    run = tmp_path / "run"
-    assert tiny_fit(tiny_data, run, *preset("pseudo_label")) == 0
-    header = (run / "world_model" / "metrics.csv").read_text().splitlines()[0]
+    header = (pseudo_label_run / "world_model" / "metrics.csv").read_text().splitlines()[0]
     assert "labelled/observation" in header
     assert "action_free/" not in header
 
 
-def test_other_inverse_dynamics_are_another_world_model(tiny_data, tmp_path, capsys):
-    run = tmp_path / "run"
-    assert tiny_fit(tiny_data, run, *preset("pseudo_label"), "--stage", "world_model") == 0
-    again = ("fit", "--resume", str(run), "--trainer.accelerator", "cpu")
+def test_other_inverse_dynamics_are_another_world_model(pseudo_label_run, capsys):
+    again = ("fit", "--resume", str(pseudo_label_run), "--trainer.accelerator", "cpu")
     assert main([*again, "--inverse_dynamics.learning_rate", "1e-3"]) == 2
     assert "inverse_dynamics.learning_rate (0.0004 there, 0.001 here)" in capsys.readouterr().err
 

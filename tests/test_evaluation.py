@@ -7,7 +7,8 @@ import pytest
 from lawm import evaluation
 from lawm.envs import registry
 from lawm.errors import LawmError
-from lawm.evaluation import EvaluationResult, Evaluator, Recording, evaluate
+from lawm.evaluation import Evaluator, Recording, evaluate
+from lawm.evaluation_result import EvaluationResult
 from lawm.renderer_spec import RendererSpec
 
 

@@ -21,6 +21,18 @@ def stage(request):
     return request.param
 
 
+# What a batch is saved with does not depend on the kind
+ONE_KIND = pytest.mark.parametrize(
+    "poisoned", ["loss", pytest.param("gradient", marks=pytest.mark.slow)], indirect=True
+)
+
+
+@pytest.fixture
+def trained(stage, finished_run):
+    """Arguments that spare a fault of stage 2 the training of stage 1."""
+    return ("--world_model_from", str(finished_run)) if stage == "policy" else ()
+
+
 @pytest.fixture(params=["loss", "gradient"])
 def poisoned(request, stage, monkeypatch):
     """The loss of one step is not finite, or its gradient alone; what it was before."""
@@ -43,10 +55,10 @@ def poisoned(request, stage, monkeypatch):
 
 
 def test_the_run_stops_with_the_batch_named_and_saved(
-    poisoned, stage, tiny_data, tmp_path, capsys, monkeypatch
+    poisoned, stage, trained, tiny_data, tmp_path, capsys, monkeypatch
 ):
     run, (kind, seen) = tmp_path / "run", poisoned
-    assert tiny_fit(tiny_data, run) == 2
+    assert tiny_fit(tiny_data, run, *trained) == 2
     error = " ".join(capsys.readouterr().err.split())
     step = BAD_STEP[stage]
     assert f"{stage}: the {kind} of step {step} is not finite" in error
@@ -78,9 +90,10 @@ def test_the_run_stops_with_the_batch_named_and_saved(
     assert main(["fit", "--resume", str(run)]) == 0
 
 
-def test_a_replay_names_the_rows_at_fault(poisoned, stage, tiny_data, tmp_path, capsys):
+@ONE_KIND
+def test_a_replay_names_the_rows_at_fault(poisoned, stage, trained, tiny_data, tmp_path, capsys):
     run = tmp_path / "run"
-    assert tiny_fit(tiny_data, run) == 2
+    assert tiny_fit(tiny_data, run, *trained) == 2
     file = next((run / "faults").glob("*.npz"))
     fault = read_fault(file)
     row = 2
@@ -95,12 +108,13 @@ def test_a_replay_names_the_rows_at_fault(poisoned, stage, tiny_data, tmp_path, 
     assert f"row 2: {fault.info['rows'][row]}" in shown
 
 
+@ONE_KIND
 def test_with_accumulated_gradients_every_part_is_saved(
-    poisoned, stage, tiny_data, tmp_path, capsys
+    poisoned, stage, trained, tiny_data, tmp_path, capsys
 ):
     run = tmp_path / "run"
     twice = (f"--stages.{stage}.accumulate_grad_batches", "2")
-    assert tiny_fit(tiny_data, run, *twice) == 2
+    assert tiny_fit(tiny_data, run, *trained, *twice) == 2
     assert "and its 1 other parts" in " ".join(capsys.readouterr().err.split())
     names = sorted(file.name for file in (run / "faults").iterdir())
     base = f"{stage}-step-{BAD_STEP[stage]}-rank-0"

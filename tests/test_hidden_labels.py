@@ -16,7 +16,8 @@ from tiny_runs import CONF
 from lawm.cli import main
 from lawm.data_modules.label_budget import parse_budget
 from lawm.data_modules.shard_file import checksum
-from lawm.data_modules.trajectory_split import read_headers, split_episodes
+from lawm.data_modules.shard_headers import read_headers
+from lawm.data_modules.trajectory_split import split_episodes
 from lawm.fit_config import STAGES
 
 PRESETS = {  # the configurations of conf/ under which labels are hidden, and their budget

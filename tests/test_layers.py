@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ PURE, PARTS, LIGHTNING_MODULES, TRAINER, COMMAND_LINE = range(5)  # each may imp
 LAYERS = {
     "lawm.data_modules": PARTS,
     "lawm.callbacks": PARTS,
+    "lawm.stage_module": LIGHTNING_MODULES,
     "lawm.world_model_module": LIGHTNING_MODULES,
     "lawm.policy_module": LIGHTNING_MODULES,
     "lawm.action_prediction_module": LIGHTNING_MODULES,
@@ -32,6 +34,7 @@ LAYERS = {
 # Of the lowest layer, what speaks to Lightning's Trainer; no network and no function of the method
 USES_TORCH = {  # of the data modules
     "mixed_trajectories",
+    "data_facts",
     "episode_store",
     "store_loading",
     "row_sources",
@@ -64,7 +67,8 @@ MODULES = _modules()
 LAYERED = [name for name in MODULES if name != "lawm"]  # the package itself offers what lies above
 
 
-def imports(name: str) -> set[str]:
+@cache
+def imports(name: str) -> frozenset[str]:
     """The modules that a module imports anywhere in it, also inside functions."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(MODULES[name].read_text())):
@@ -75,7 +79,7 @@ def imports(name: str) -> set[str]:
             # `from lawm.data_modules import shard_format` may name a module or something in one
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {node.module} | (inner & MODULES.keys())
-    return found - {"lawm"}
+    return frozenset(found - {"lawm"})
 
 
 def layer(name: str) -> int:

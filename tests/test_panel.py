@@ -54,7 +54,9 @@ def judged(model, batch):
     return verdict(measure(model, batch, context=5).figures)
 
 
-@pytest.mark.parametrize("transition_input", ["action", "latent"])
+@pytest.mark.parametrize(
+    "transition_input", ["action", pytest.param("latent", marks=pytest.mark.slow)]
+)
 def test_a_good_model_is_usable(transition_input):
     assert judged(*trained(transition_input)).name == "usable"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lawm.evaluation import EvaluationResult
+from lawm.evaluation_result import EvaluationResult
 from lawm.report import build_report, evaluation_numbers, print_report, return_text
 from lawm.run_folder import RunFolder, StageRecord
 from lawm.spec import DataSpec

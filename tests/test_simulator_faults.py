@@ -38,10 +38,10 @@ def faulty(request, monkeypatch):
 
 
 def test_training_goes_on_and_the_evaluations_are_marked_as_failed(
-    faulty, tiny_data, tmp_path, capsys
+    faulty, finished_run, tiny_data, tmp_path, capsys
 ):
-    run = tmp_path / "run"
-    assert tiny_fit(tiny_data, run, "--evaluation.timeout", "0.5") == 0
+    run, trained = tmp_path / "run", ("--world_model_from", str(finished_run))
+    assert tiny_fit(tiny_data, run, *trained, "--evaluation.timeout", "0.5") == 0
     with (run / "evaluation.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["step"], row["mean"]) for row in rows] == [("5", ""), ("10", "")]
@@ -61,7 +61,9 @@ def test_lawm_evaluate_ends_with_the_reason(faulty, finished_run, capsys):
     assert "Traceback" not in error
 
 
-def test_it_is_measured_again_once_the_simulator_works(tiny_data, tmp_path, monkeypatch):
+def test_it_is_measured_again_once_the_simulator_works(
+    finished_run, tiny_data, tmp_path, monkeypatch
+):
     flag = tmp_path / "once"
 
     class CrashesOnce(LineEnv):
@@ -72,7 +74,8 @@ def test_it_is_measured_again_once_the_simulator_works(tiny_data, tmp_path, monk
             return super().step(action)
 
     monkeypatch.setitem(registry._FACTORIES, "tiny", CrashesOnce)
-    assert tiny_fit(tiny_data, tmp_path / "run") == 0
+    trained = ("--world_model_from", str(finished_run))
+    assert tiny_fit(tiny_data, tmp_path / "run", *trained) == 0
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["evaluation"]["failures"] == 1
     assert report["evaluation"]["final"]["episodes"] == 1

@@ -56,13 +56,23 @@ def checkpoint_step(run, stage):
     [(WorldModelModule, "world_model", 12, 10), (LatentPolicyModule, "policy", 7, 5)],
 )
 def test_out_of_gpu_memory_says_what_to_lower(
-    module_class, stage, step, saved, fails_at, tiny_data, tmp_path, capsys, monkeypatch
+    module_class,
+    stage,
+    step,
+    saved,
+    fails_at,
+    finished_run,
+    tiny_data,
+    tmp_path,
+    capsys,
+    monkeypatch,
 ):
     fails_at(
         module_class, step, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
     )
     run = tmp_path / "run"
-    assert tiny_fit(tiny_data, run) == 2
+    trained = ("--world_model_from", str(finished_run)) if stage == "policy" else ()
+    assert tiny_fit(tiny_data, run, *trained) == 2
     error = capsys.readouterr().err
     assert f"{stage}: the GPU has no memory left (CUDA out of memory. Tried" in error
     assert ADVICE[stage] in error

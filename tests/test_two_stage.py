@@ -173,9 +173,10 @@ def test_a_finished_run_is_only_reported_again(finished_run, capsys, monkeypatch
     assert "Return, final policy" in capsys.readouterr().out
 
 
-def test_a_finished_policy_can_be_trained_further(tiny_data, tmp_path):
+def test_a_finished_policy_can_be_trained_further(finished_run, tiny_data, tmp_path):
     """Without a cooldown, whose place depends on the stage's length, as if asked for at once."""
-    short, long, constant = tmp_path / "short", tmp_path / "long", ("--policy.cooldown", "0")
+    short, long = tmp_path / "short", tmp_path / "long"
+    constant = ("--world_model_from", str(finished_run), "--policy.cooldown", "0")
     assert tiny_fit(tiny_data, short, *constant) == 0
     assert main(["fit", "--resume", str(short), "--stages.policy.max_steps", "15"]) == 0
     assert [row["step"] for row in rows(short / "evaluation.csv")] == ["5", "10", "15"]
@@ -211,16 +212,17 @@ def test_an_unknown_environment_is_refused_before_stage_1(tiny_data, tmp_path, c
     assert not run.exists()
 
 
-def test_without_an_environment_the_run_is_not_evaluated(tiny_data, tmp_path):
-    run = tmp_path / "run"
-    assert tiny_fit(tiny_data, run, "--evaluation.env_id", "none") == 0
+def test_without_an_environment_the_run_is_not_evaluated(finished_run, tiny_data, tmp_path):
+    run, trained = tmp_path / "run", ("--world_model_from", str(finished_run))
+    assert tiny_fit(tiny_data, run, *trained, "--evaluation.env_id", "none") == 0
     assert json.loads((run / "report.json").read_text())["evaluation"] == {}
     assert not (run / "evaluation.csv").exists()
 
 
 def test_validation_does_not_change_the_weights(finished_run, tiny_data, tmp_path):
     run = tmp_path / "run"
-    assert tiny_fit(tiny_data, run, "--stages.world_model.val_check_interval", "3") == 0
+    other = ("--stages.world_model.val_check_interval", "7", "--stage", "world_model")
+    assert tiny_fit(tiny_data, run, *other) == 0
     assert_equal_weights(run, finished_run, "world_model")
 
 

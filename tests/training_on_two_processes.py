@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 from model_factory import SMALL
+from quiet_trainer import quiet_trainer
 
 from lawm.batch import Batch
 from lawm.data_modules import MixedTrajectoryDataModule
@@ -67,18 +68,7 @@ def make_stage(stage, data, transition_input):
 
 
 def make_trainer(**changes):
-    return pl.Trainer(
-        accelerator="cpu",
-        max_epochs=-1,
-        max_steps=STEPS,
-        limit_val_batches=0,
-        logger=False,
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **changes,
-    )
+    return quiet_trainer(STEPS, limit_val_batches=0, use_distributed_sampler=False, **changes)
 
 
 def remove_noise(monkeypatch=None):

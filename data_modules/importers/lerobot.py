@@ -33,12 +33,8 @@ from lawm.data_modules.importers.importer import (
     SourceFacts,
     SourceOptions,
 )
-from lawm.data_modules.importers.lerobot_tables import (
-    EpisodePlace,
-    Table,
-    episode_places,
-    need_extra,
-)
+from lawm.data_modules.importers.lerobot_places import EpisodePlace, episode_places
+from lawm.data_modules.importers.lerobot_tables import Table, need_extra
 from lawm.data_modules.importers.lerobot_video import Video
 from lawm.errors import LawmError
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawm.data_modules.closing import Closing
-from lawm.data_modules.importers.lerobot_tables import EpisodePlace
+from lawm.data_modules.importers.lerobot_places import EpisodePlace
 from lawm.errors import LawmError
 
 MAX_READ_BYTES = 4 << 30  # of an episode's frames

@@ -15,20 +15,20 @@ import shutil
 from functools import cache
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 
 from lawm.errors import LawmError
 from lawm.fit_config import CompileMode
 from lawm.fused.kernels import enable_kernels
+from lawm.stage_module import StageModule
 
 # of <malloc.h>: blocks up to this size come from the heap, and the heap is not given back
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _KEPT_BYTES = 1 << 30
 
 
-def accelerate(module: pl.LightningModule, mode: CompileMode) -> None:
-    """Make a module with a ``compute_loss`` run as ``mode`` says, in this process.
+def accelerate(module: StageModule[Any], mode: CompileMode) -> None:
+    """Make a stage run as ``mode`` says, in this process.
 
     Raises:
         LawmError: ``full`` on a machine without the C++ compiler that it needs.

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import Any
 
-import lightning.pytorch as pl
-import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 from torchmetrics import R2Score
 
 from lawm.action_predictor import ActionPredictor, ActionPredictorConfig, ClonedAgent
 from lawm.batch import Batch
-from lawm.finite_guard import FiniteGuard
 from lawm.optimizer import adamw, with_schedule
-from lawm.running_means import RunningMeans
 from lawm.spec import DataSpec
+from lawm.stage_module import StageModule
 
 
-class ActionPredictionModule(pl.LightningModule):
+class ActionPredictionModule(StageModule[Batch]):
     """Trains an :class:`~lawm.action_predictor.ActionPredictor` on the labelled windows.
 
     Args:
@@ -31,9 +26,6 @@ class ActionPredictionModule(pl.LightningModule):
         warmup_steps: Updates over which the learning rate rises linearly.
         cooldown: Share of the stage's updates over which it falls at the end.
         stage: Under which name it logs.
-
-    Attributes:
-        means: A callback that logs the training losses.
     """
 
     def __init__(
@@ -46,7 +38,7 @@ class ActionPredictionModule(pl.LightningModule):
         cooldown: float = 0.4,
         stage: str = "policy",
     ) -> None:
-        super().__init__()
+        super().__init__(stage)
         self.save_hyperparameters(
             {
                 "spec": spec.to_dict(),
@@ -61,8 +53,6 @@ class ActionPredictionModule(pl.LightningModule):
         self.model = ActionPredictor(spec, model)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.warmup_steps, self.cooldown = warmup_steps, cooldown
-        self.means = RunningMeans(stage)
-        self.guard = FiniteGuard()
         self.r2 = R2Score(spec.action_dim, multioutput="variance_weighted")
 
     def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -73,18 +63,6 @@ class ActionPredictionModule(pl.LightningModule):
         loss = 0.5 * error.sum() / max(error.numel(), 1)
         return loss, {"loss": loss}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One update; :attr:`means` logs."""
-        del batch_idx
-        loss, logs = self.compute_loss(batch)
-        self.record(loss, logs)
-        return loss
-
-    def record(self, loss: Tensor, logs: dict[str, Tensor]) -> None:
-        """Keep what a step computed, for the log and for the guard."""
-        self._loss = loss.detach()
-        self.means.add(logs)
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and R^2 on held-out labelled windows."""
         del batch_idx
@@ -92,17 +70,6 @@ class ActionPredictionModule(pl.LightningModule):
         self.log("held_out/action_loss", loss, batch_size=batch.num_rows, sync_dist=True)
         self.r2.update(self.model(batch.obs).float().flatten(0, 1), batch.action.flatten(0, 1))
         self.log("held_out/action_r2", self.r2, batch_size=batch.num_rows)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clips the norm itself, and watches it."""
-        del gradient_clip_algorithm
-        norm = clip_grad_norm_(self.parameters(), gradient_clip_val or math.inf, foreach=True)
-        self.guard.watch(optimizer, self.global_step, self._loss, norm)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union is private)
         """AdamW with decay on the matrices alone."""

@@ -6,7 +6,6 @@ import copy
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,15 +13,14 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from lawm.agent import LatentActionAgent
-from lawm.finite_guard import FiniteGuard
 from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine
 from lawm.networks import MLP
 from lawm.optimizer import with_schedule
 from lawm.ranks import of_all_ranks
 from lawm.returns import PercentileScale, lambda_returns
 from lawm.rssm import ModelState
-from lawm.running_means import RunningMeans
 from lawm.spec import DataSpec
+from lawm.stage_module import StageModule
 from lawm.support_constraint import ConstraintName, make_constraint
 from lawm.world_model import WorldModel
 
@@ -43,7 +41,7 @@ class ConstraintConfig:
     epsilon: float = 2.0
 
 
-class LatentPolicyModule(pl.LightningModule):
+class LatentPolicyModule(StageModule[ModelState]):
     """Trains a :class:`~lawm.imagination.LatentPolicy` inside a frozen world model.
 
     The actor follows the gradient of imagined lambda-returns through the dynamics (DreamerV2,
@@ -72,9 +70,6 @@ class LatentPolicyModule(pl.LightningModule):
         gradient_clip: Greatest gradient norm, of actor and critic apart.
         cooldown: Share of the stage's updates over which the learning rate falls at the end. A
             policy that is trained further after its end cools down once more.
-
-    Attributes:
-        means: A callback that logs the losses and the imagined returns.
     """
 
     def __init__(
@@ -94,7 +89,7 @@ class LatentPolicyModule(pl.LightningModule):
         gradient_clip: float = 10.0,
         cooldown: float = 0.5,
     ) -> None:
-        super().__init__()
+        super().__init__("policy")
         self.save_hyperparameters(
             {
                 "spec": spec.to_dict(),
@@ -126,8 +121,6 @@ class LatentPolicyModule(pl.LightningModule):
         self.target_rate = target_rate
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
         self.cooldown = cooldown
-        self.means = RunningMeans("policy")
-        self.guard = FiniteGuard()
 
     def value(self, critic: MLP, features: Tensor) -> Tensor:
         """v(s) in units of return. The network predicts (1 - gamma) v, of a reward's size."""
@@ -188,18 +181,6 @@ class LatentPolicyModule(pl.LightningModule):
         is_alone = self._trainer is None or self.trainer.world_size == 1
         return values if is_alone else of_all_ranks(self.trainer, values)
 
-    def training_step(self, batch: ModelState, batch_idx: int) -> Tensor:
-        """One joint update of actor and critic from a batch of start states."""
-        del batch_idx
-        loss, logs = self.compute_loss(batch)
-        self.record(loss, logs)
-        return loss
-
-    def record(self, loss: Tensor, logs: dict[str, Tensor]) -> None:
-        """Keep what a step computed, for the log and for the guard."""
-        self._loss = loss.detach()
-        self.means.add(logs)
-
     @torch.no_grad()
     def update_target(self) -> None:
         """Move the target critic towards the critic."""
@@ -231,20 +212,15 @@ class LatentPolicyModule(pl.LightningModule):
         total = self.trainer.max_steps if self._trainer is not None else -1
         return with_schedule(optimizer, total, cooldown=self.cooldown)
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
+    def clip_gradient_norm(self, limit: float | None) -> Tensor:
         """Clips actor and critic apart: the size of one must not throttle the other."""
-        del gradient_clip_val, gradient_clip_algorithm
+        del limit  # the norms are `gradient_clip`
         norms = [
             clip_grad_norm_(part.parameters(), self.gradient_clip, foreach=True)
             for part in (self.policy, self.critic)
         ]
-        norm = torch.linalg.vector_norm(torch.stack(norms))
-        self.guard.watch(optimizer, self.global_step, self._loss, norm)
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+        return norm
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # noqa: ANN401
         """Without the frozen world model, which has a checkpoint of its own."""
@@ -270,7 +246,7 @@ class LatentPolicyModule(pl.LightningModule):
         """The critic's v at the first filtered state of n episodes.
 
         To be compared with the true discounted return from there, see
-        :meth:`lawm.evaluation.EvaluationResult.discounted_returns`.
+        :meth:`lawm.evaluation_result.EvaluationResult.discounted_returns`.
 
         Args:
             obs: First observations by key, each ``(n, *shape)``, in the environment's units.

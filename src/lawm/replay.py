@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from lawm.rssm import ModelState
 from lawm.run_folder import RunFolder
 from lawm.saved_run import action_prediction_module, policy_module
 from lawm.spec import DataSpec
+from lawm.stage_module import StageModule
 from lawm.world_model import WorldModelConfig
 from lawm.world_model_loss import LossCoefficients, LossOptions
 from lawm.world_model_module import RateConfig, WorldModelModule
@@ -80,7 +80,7 @@ def replay(path: Path) -> Replay:
 
 
 def _compute_loss(
-    module: pl.LightningModule, fault: Fault, batch: Batch | ModelState
+    module: StageModule[Any], fault: Fault, batch: Batch | ModelState
 ) -> tuple[Tensor, dict[str, Tensor]]:
     device = module.device
     torch.set_rng_state(fault.random_state["cpu"])
@@ -88,12 +88,11 @@ def _compute_loss(
         torch.cuda.set_rng_state(fault.random_state["cuda"], device)
     is_mixed = str(fault.info.get("precision", "")).startswith("bf16")
     with torch.autocast(device.type, torch.bfloat16, enabled=is_mixed):
-        result: tuple[Tensor, dict[str, Tensor]] = module.compute_loss(batch)  # type: ignore[operator]
-    return result
+        return module.compute_loss(batch)
 
 
 @torch.no_grad()
-def _is_row_finite(module: pl.LightningModule, fault: Fault, row: Batch | ModelState) -> bool:
+def _is_row_finite(module: StageModule[Any], fault: Fault, row: Batch | ModelState) -> bool:
     if isinstance(row, Batch):
         tensors = [*row.obs.values(), row.action, row.reward]
     else:
@@ -124,11 +123,11 @@ def _row(batch: Batch | ModelState, row: int) -> Batch | ModelState:
     )
 
 
-def _module(path: Path, stage: str) -> pl.LightningModule:
+def _module(path: Path, stage: str) -> StageModule[Any]:
     """The module with the weights before the update."""
     saved = read_checkpoint(path.with_suffix(".ckpt"))
     settings: dict[str, Any] = dict(saved["hyper_parameters"])
-    module: pl.LightningModule
+    module: StageModule[Any]
     if stage == "inverse_dynamics":
         module = action_prediction_module(settings)
     elif stage == "policy":

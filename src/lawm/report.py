@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lawm.evaluation import EvaluationResult
+from lawm.evaluation_result import EvaluationResult
 from lawm.run_folder import RunFolder, StageRecord
 from lawm.spec import DataSpec
 

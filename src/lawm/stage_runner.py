@@ -10,7 +10,6 @@ import lightning.pytorch as pl
 from rich.console import Console
 
 from lawm.acceleration import accelerate
-from lawm.action_prediction_module import ActionPredictionModule
 from lawm.atomic_write import atomic_file, write_atomically
 from lawm.callbacks.health import HealthCallback
 from lawm.callbacks.progress import Figure, StageProgress
@@ -21,15 +20,12 @@ from lawm.checkpoint_file import IDENTITY_KEY, newest_checkpoint, training_input
 from lawm.checkpoint_io import VerifiedCheckpointIO
 from lawm.errors import LawmError
 from lawm.fit_config import FitConfig, StageName
-from lawm.policy_module import LatentPolicyModule
 from lawm.ranks import is_rank_zero
 from lawm.run_folder import RunFolder, StageFolder, StageRecord
 from lawm.run_loggers import MetricsCSV, OffsetTensorBoardLogger, last_values
 from lawm.stage_identity import differences, fingerprint
+from lawm.stage_module import StageModule
 from lawm.stop_signals import StopSignals
-from lawm.world_model_module import WorldModelModule
-
-StageModule = WorldModelModule | LatentPolicyModule | ActionPredictionModule
 
 _WHAT: dict[StageName, str] = {
     "inverse_dynamics": "inverse dynamics",
@@ -115,14 +111,14 @@ class StageRunner:
                 write_atomically(here, there.read_text())
         write_atomically(self.files.done_marker, source.done_marker.read_text())
 
-    def load_weights(self, module: pl.LightningModule, files: StageFolder | None = None) -> None:
+    def load_weights(self, module: StageModule[Any], files: StageFolder | None = None) -> None:
         """Give a fresh module the weights of the finished stage."""
         _, checkpoint = _newest(files or self.files)
         module.load_state_dict(checkpoint["state_dict"])
 
     def train(
         self,
-        module: StageModule,
+        module: StageModule[Any],
         data: pl.LightningDataModule,
         callbacks: list[pl.Callback],
         figures: Mapping[str, Figure],

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import lightning.pytorch as pl
-import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 from torchmetrics import R2Score
 
 from lawm.batch import Batch
-from lawm.finite_guard import FiniteGuard
 from lawm.optimizer import adamw, with_schedule
 from lawm.rate_control import FixedRate, RateControl, TargetRate
-from lawm.running_means import RunningMeans
 from lawm.spec import DataSpec
+from lawm.stage_module import StageModule
 from lawm.world_model import Observed, WorldModel, WorldModelConfig
 from lawm.world_model_loss import (
     LossCoefficients,
@@ -49,7 +44,7 @@ class RateConfig:
         return TargetRate(self.target, initial_beta=self.beta)
 
 
-class WorldModelModule(pl.LightningModule):
+class WorldModelModule(StageModule[Batch]):
     """Trains a :class:`~lawm.world_model.WorldModel`.
 
     Args:
@@ -63,9 +58,6 @@ class WorldModelModule(pl.LightningModule):
         dual_learning_rate: Of the rate's dual variable, in log beta a step.
         warmup_steps: Updates over which the learning rate rises linearly.
         cooldown: Share of the stage's updates over which it falls at the end.
-
-    Attributes:
-        means: A callback that logs the training losses.
     """
 
     term_weights: Tensor
@@ -83,7 +75,7 @@ class WorldModelModule(pl.LightningModule):
         warmup_steps: int = 100,
         cooldown: float = 0.4,
     ) -> None:
-        super().__init__()
+        super().__init__("world_model")
         self.save_hyperparameters(
             {
                 "spec": spec.to_dict(),
@@ -107,8 +99,6 @@ class WorldModelModule(pl.LightningModule):
         self.dual_learning_rate = dual_learning_rate
         self.warmup_steps = warmup_steps
         self.cooldown = cooldown
-        self.means = RunningMeans("world_model")
-        self.guard = FiniteGuard()
         self.r2_inverse = R2Score(spec.action_dim, multioutput="variance_weighted")
         self.r2_action = R2Score(spec.action_dim, multioutput="variance_weighted")
 
@@ -136,18 +126,6 @@ class WorldModelModule(pl.LightningModule):
             logs |= {f"action_free/{name}": value for name, value in free.as_dict().items()}
         return loss, logs | {"loss": loss, "beta": beta}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One update; :attr:`means` logs."""
-        del batch_idx
-        loss, logs = self.compute_loss(batch)
-        self.record(loss, logs)
-        return loss
-
-    def record(self, loss: Tensor, logs: dict[str, Tensor]) -> None:
-        """Keep what a step computed, for the log and for the guard."""
-        self._loss = loss.detach()
-        self.means.add(logs)
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Losses and latent-action R^2 on held-out labelled windows."""
         del batch_idx
@@ -169,21 +147,6 @@ class WorldModelModule(pl.LightningModule):
         u_inverse = latent_action.latent.mode(observed.inverse_posterior[:, :num_labelled])
         u_action = latent_action.latent.mode(observed.action_posterior)
         return latent_action.decode(before, u_inverse), latent_action.decode(before, u_action)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clips the norm itself, and watches it.
-
-        Lightning refuses to clip with a fused optimiser under mixed precision: it fears for a
-        gradient scaler, which bfloat16 does not have.
-        """
-        del gradient_clip_algorithm
-        norm = clip_grad_norm_(self.parameters(), gradient_clip_val or math.inf, foreach=True)
-        self.guard.watch(optimizer, self.global_step, self._loss, norm)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union is private)
         """AdamW with decay on the matrices alone; the dual variable has a rate of its own."""

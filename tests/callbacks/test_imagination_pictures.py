@@ -9,6 +9,7 @@ import pytest
 import torch
 from model_factory import SMALL
 from PIL import Image
+from quiet_trainer import quiet_trainer
 from shard_factory import write_shard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -49,18 +50,13 @@ def make_module(data, **config):
 
 def fit(data, folder, callbacks, **config):
     module = make_module(data, **config)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=-1,
-        max_steps=2,
+    trainer = quiet_trainer(
+        2,
         val_check_interval=1,
         check_val_every_n_epoch=None,
         log_every_n_steps=1,
         logger=pl.loggers.TensorBoardLogger(folder, name="", version=""),
         callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
     torch.manual_seed(0)
     trainer.fit(module, data)

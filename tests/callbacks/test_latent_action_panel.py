@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from model_factory import OBS_DIM, SMALL
 from PIL import Image
+from quiet_trainer import quiet_trainer
 from shard_factory import write_shard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -26,9 +28,10 @@ SCALARS = (
 CONTEXT, WINDOW = 3, 8
 
 
-@pytest.fixture
-def data(tmp_path):
-    path = write_shard(tmp_path / "a.h5", lengths=[16] * 6, obs_dim=OBS_DIM, counter=False)
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    path = write_shard(folder / "a.h5", lengths=[16] * 6, obs_dim=OBS_DIM, counter=False)
     return MixedTrajectoryDataModule(
         [str(path)], labels="2", held_out="2", window=WINDOW, batch_size=4
     )
@@ -38,18 +41,13 @@ def fit(data, folder, callbacks, max_steps=4):
     data.setup()
     torch.manual_seed(0)
     module = WorldModelModule(data.spec, WorldModelConfig(**SMALL))
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=-1,
-        max_steps=max_steps,
+    trainer = quiet_trainer(
+        max_steps,
         val_check_interval=2,
         check_val_every_n_epoch=None,
         log_every_n_steps=1,
         logger=pl.loggers.TensorBoardLogger(folder, name="", version=""),
         callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
     torch.manual_seed(0)
     trainer.fit(module, data)
@@ -60,9 +58,17 @@ def read(folder):
     return EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0}).Reload()
 
 
-def test_each_validation_writes_a_picture_and_its_figures(data, tmp_path):
-    fit(data, tmp_path / "tb", [LatentActionPanelCallback(context=CONTEXT)])
-    events = read(tmp_path / "tb")
+@pytest.fixture(scope="module")
+def watched(data, tmp_path_factory):
+    """A training with the callback: its module, TensorBoard's events and the file of figures."""
+    folder = tmp_path_factory.mktemp("watched")
+    file = folder / "run" / "panel.json"
+    module = fit(data, folder / "tb", [LatentActionPanelCallback(file, context=CONTEXT)])
+    return SimpleNamespace(module=module, events=read(folder / "tb"), file=file)
+
+
+def test_each_validation_writes_a_picture_and_its_figures(watched):
+    events = watched.events
     images = events.Images("open_loop")
     assert [image.step for image in images] == [2, 4]  # not in the sanity check
     pictures = [np.asarray(Image.open(io.BytesIO(i.encoded_image_string))) for i in images]
@@ -77,19 +83,17 @@ def test_each_validation_writes_a_picture_and_its_figures(data, tmp_path):
         assert all(0.0 < scalar.value < 100.0 for scalar in scalars)
 
 
-def test_the_baseline_is_that_of_the_first_validation_batch(data, tmp_path):
-    fit(data, tmp_path / "tb", [LatentActionPanelCallback(context=CONTEXT)])
+def test_the_baseline_is_that_of_the_first_validation_batch(data, watched):
     batch = next(iter(data.val_dataloader()))
     obs = batch.obs["state"].numpy() / np.array(data.spec.observations["state"].std)
     expected = np.square(obs[:, CONTEXT + 1 :] - obs[:, CONTEXT : CONTEXT + 1]).mean()
-    values = [s.value for s in read(tmp_path / "tb").Scalars("held_out/copy_last_frame_error")]
+    values = [s.value for s in watched.events.Scalars("held_out/copy_last_frame_error")]
     assert values == pytest.approx([expected, expected], rel=1e-4)
 
 
-def test_training_is_the_same_with_and_without_it(data, tmp_path):
+def test_training_is_the_same_with_and_without_it(data, watched, tmp_path):
     plain = fit(data, tmp_path / "plain", [])
-    watched = fit(data, tmp_path / "watched", [LatentActionPanelCallback(context=CONTEXT)])
-    for one, other in zip(plain.parameters(), watched.parameters(), strict=True):
+    for one, other in zip(plain.parameters(), watched.module.parameters(), strict=True):
         assert one.equal(other)
 
 
@@ -111,10 +115,8 @@ def test_windows_that_the_context_fills_are_not_drawn(data, tmp_path):
     assert not set(SCALARS) & set(events.Tags()["scalars"])
 
 
-def test_the_verdict_and_all_figures_are_kept(data, tmp_path):
-    file = tmp_path / "run" / "panel.json"
-    fit(data, tmp_path / "tb", [LatentActionPanelCallback(file, context=CONTEXT)])
-    panel, events = json.loads(file.read_text()), read(tmp_path / "tb")
+def test_the_verdict_and_all_figures_are_kept(watched):
+    panel, events = json.loads(watched.file.read_text()), watched.events
     text = events.Tensors("latent_action/text_summary")[-1].tensor_proto.string_val[0].decode()
     assert text == f"Latent action: {panel['verdict']}. {panel['reason']}"
     assert len(panel["rate_inverse"]) == len(panel["rate_action"]) == SMALL["latent_action"]

@@ -4,6 +4,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.profilers import PassThroughProfiler, SimpleProfiler
+from quiet_trainer import quiet_trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
@@ -74,15 +75,7 @@ class OtherWork(pl.Callback):
 
 
 def fit(callbacks, max_steps, clock, module=None, **options):
-    trainer = pl.Trainer(
-        **{"logger": False, "enable_checkpointing": False} | options,
-        accelerator="cpu",
-        max_steps=max_steps,
-        max_epochs=-1,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=callbacks,
-    )
+    trainer = quiet_trainer(max_steps, callbacks=callbacks, **options)
     trainer.fit(module or TimedModule(clock), TimedLoader(clock))
     return trainer
 

@@ -12,12 +12,20 @@ from lawm.cli.launch import default_threads
 
 CONFIGS = sorted(CONF.rglob("*.yaml"))
 # Those that differ from another one in data or sizes alone
-ALIKE = {"cartpole", "finger", "finger_rollouts", "walker_rollouts", "pixels_12m", "pixels_25m"}
+ALIKE = {
+    *("walker", "cartpole", "finger", "finger_rollouts", "walker_rollouts"),
+    *("pixels_12m", "pixels_25m"),
+}
+# Those that run in test_baselines.py, and the one that every run of the tests is made with
+RUN_ELSEWHERE = {"pseudo_label", "masked_action", "bc", "bc_pseudo_label", "debug"}
 
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in ALIKE)) for p in CONFIGS],
+    [
+        pytest.param(p, marks=[pytest.mark.slow] * (p.stem in ALIKE | RUN_ELSEWHERE))
+        for p in CONFIGS
+    ],
     ids=lambda path: str(path.relative_to(CONF)),
 )
 def test_every_config_trains_both_stages(path, tiny_data, tmp_path):

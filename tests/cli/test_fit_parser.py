@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from lawm.cli import main
-from lawm.cli.fit_parser import build_parser, parse_fit
+from lawm.cli.fit_parser import parse_fit
+from lawm.cli.fit_settings import build_parser
 from lawm.errors import LawmError
 from lawm.world_model import WorldModelConfig
 

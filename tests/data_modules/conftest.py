@@ -15,3 +15,10 @@ def shard_path(tmp_path: Path) -> Path:
         has_action=[True, False, True],
         has_reward=[True, True, False],
     )
+
+
+@pytest.fixture
+def counters(tmp_path: Path) -> Path:
+    """Twenty episodes of counter values."""
+    lengths = [6 + episode % 5 for episode in range(20)]
+    return write_shard(tmp_path / "counters.h5", lengths=lengths)

@@ -5,9 +5,10 @@ import pytest
 import torch
 from shard_factory import ACTION_SCALE, EPISODE_STRIDE, write_shard
 
+from lawm.data_modules.shard_headers import read_headers
 from lawm.data_modules.shard_writer import ShardWriter
 from lawm.data_modules.store_loading import load_store
-from lawm.data_modules.trajectory_split import EpisodeSplit, read_headers
+from lawm.data_modules.trajectory_split import EpisodeSplit
 from lawm.errors import LawmError
 
 LENGTHS = [7, 4, 6, 5, 8]

@@ -10,7 +10,7 @@ from shard_factory import write_shard
 from lawm.cli import main
 from lawm.data_modules import MixedTrajectoryDataModule
 from lawm.data_modules.label_file import read_label_file, split_by_file
-from lawm.data_modules.trajectory_split import read_headers
+from lawm.data_modules.shard_headers import read_headers
 from lawm.errors import LawmError
 
 

@@ -5,33 +5,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from episode_adding import add, writer
 from shard_factory import write_shard
 
 from lawm.data_modules.shard_reader import read_shard
-from lawm.data_modules.shard_writer import ShardWriter
 from lawm.errors import LawmError
-
-
-def writer(path: Path, **options: Any) -> ShardWriter:
-    return ShardWriter(path, action_low=[-1.0, -2.0], action_high=[1.0, 2.0], **options)
-
-
-def add(target: ShardWriter, length: int = 3, **changes: Any) -> None:
-    """An episode that is right but for what is given."""
-    episode = {
-        "obs": {"state": np.ones((length + 1, 4))},
-        "action": np.zeros((length, 2)),
-        "reward": np.ones(length),
-        "terminated": False,
-        "truncated": True,
-        "source_id": "made up",
-    }
-    target.add_episode(**(episode | changes))
 
 
 def test_every_number_and_setting_comes_back(tmp_path: Path) -> None:
@@ -94,16 +76,6 @@ def test_images_of_any_length_come_back(tmp_path: Path) -> None:
             add(target, len(part) - 1, obs={"camera": part})
     shard = read_shard(tmp_path / "x.h5", verify=True)
     np.testing.assert_array_equal(shard.obs["camera"], np.concatenate(parts))
-
-
-def test_a_refused_episode_leaves_the_others_as_they_are(tmp_path: Path) -> None:
-    with writer(tmp_path / "x.h5") as target:
-        add(target)
-        with pytest.raises(LawmError, match="NaN"):
-            add(target, reward=np.full(3, np.nan))
-        add(target, reward=np.full(3, 2.0))
-    shard = read_shard(tmp_path / "x.h5", verify=True)
-    assert shard.episodes.episode_return.tolist() == [3.0, 6.0]
 
 
 def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
@@ -224,86 +196,6 @@ def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(LawmError, match="cannot be written: no permission in the folder"):
         writer(tmp_path / "x.h5").__enter__()
-
-
-@pytest.mark.parametrize(
-    ("low", "high"),
-    [([-1.0], [1.0, 1.0]), ([[-1.0]], [[1.0]]), ([1.0], [1.0]), ([-np.inf], [1.0])],
-)
-def test_bounds_that_are_none(tmp_path: Path, low: object, high: object) -> None:
-    with pytest.raises(LawmError, match=r"The action bounds for .* expected two lists of finite"):
-        ShardWriter(tmp_path / "x.h5", action_low=low, action_high=high)  # type: ignore[arg-type]
-
-
-WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "no observations": ({"obs": {}}, "has observations of {} rows; expected one key or more"),
-    "one row": ({"obs": {"state": np.ones((1, 4))}}, "has observations of {'state': 1} rows"),
-    "unequal keys": (
-        {"obs": {"state": np.ones((4, 4)), "camera": np.zeros((3, 8, 8, 3), np.uint8)}},
-        "has observations of {'camera': 3, 'state': 4} rows",
-    ),
-    "a path as key": ({"obs": {"a/b": np.ones((4, 4))}}, "has an observation named 'a/b'"),
-    "whole numbers": (
-        {"obs": {"state": np.ones((4, 4), np.int64)}},
-        r"has observations 'state' of type int64 and shape \(4, 4\); expected floats",
-    ),
-    "flat image": (
-        {"obs": {"camera": np.zeros((4, 8, 8), np.uint8)}},
-        r"has observations 'camera' of type uint8 and shape \(4, 8, 8\)",
-    ),
-    "NaN observation": (
-        {"obs": {"state": np.full((4, 4), np.nan)}},
-        r"Episode 0 \(made up\) for .* has observations 'state' that are NaN.* in 4 rows",
-    ),
-    "beyond float32": (
-        {"obs": {"state": np.full((4, 4), 1e300)}},
-        "has observations 'state' that are NaN, infinite or beyond float32 in 4 rows",
-    ),
-    "as many actions as observations": (
-        {"action": np.zeros((4, 2))},
-        r"has actions of type float64 and shape \(4, 2\); expected numbers of shape \(3, 2\), with",
-    ),
-    "other action width": (
-        {"action": np.zeros((3, 1))},
-        r"has actions of .* shape \(3, 1\); expected numbers of shape \(3, 2\)",
-    ),
-    "NaN action": (
-        {"action": np.array([[0.0, 0.0], [0.0, np.nan], [0.0, 0.0]])},
-        "has actions that are NaN, .* in 1 rows, the first of them row 1",
-    ),
-    "column of rewards": (
-        {"reward": np.ones((3, 1))},
-        r"has rewards of .* shape \(3, 1\); expected numbers of shape \(3,\)",
-    ),
-    "text": ({"reward": np.array(["a", "b", "c"])}, "has rewards of type <U1"),
-    "physics": ({"physics": np.ones((3, 5))}, r"has physics of .* shape \(3, 5\)"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_episode_is_refused_at_once(tmp_path: Path, case: str) -> None:
-    changes, message = WRONG[case]
-    with pytest.raises(LawmError, match=message), writer(tmp_path / "x.h5") as target:
-        add(target, **changes)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"obs": {"state": np.ones((4, 5))}},
-        {"obs": {"position": np.ones((4, 4))}},
-        {"physics": np.ones((4, 5))},
-    ],
-    ids=["size", "key", "physics"],
-)
-def test_an_episode_of_another_kind(tmp_path: Path, changes: dict[str, Any]) -> None:
-    with (
-        pytest.raises(LawmError, match=r"Episode 1 .*A shard holds one kind of episode"),
-        writer(tmp_path / "x.h5") as target,
-    ):
-        add(target)
-        add(target, **changes)
 
 
 def test_arrays_are_copied(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from shard_factory import write_shard
 from lawm.data_modules import MixedTrajectoryDataModule, open_files
 from lawm.data_modules.available_memory import available_memory
 from lawm.data_modules.batch_loaders import MixedBatchLoader
+from lawm.data_modules.shard_headers import read_headers
 from lawm.data_modules.shard_reader import read_shard_header
 from lawm.data_modules.storage_choice import choose_storage, choose_workers
-from lawm.data_modules.trajectory_split import read_headers
 from lawm.errors import LawmError
 
 STORAGES = ["memory", "mapped", "stream"]

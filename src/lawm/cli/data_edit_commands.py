@@ -92,7 +92,8 @@ def run_label(args: argparse.Namespace) -> int:
     """Write a label file."""
     from lawm.data_modules.label_budget import parse_budget
     from lawm.data_modules.label_file import write_label_file
-    from lawm.data_modules.trajectory_split import read_headers, split_episodes
+    from lawm.data_modules.shard_headers import read_headers
+    from lawm.data_modules.trajectory_split import split_episodes
     from lawm.errors import LawmError
 
     if args.label_seed < 0:

@@ -13,7 +13,8 @@ from lawm.atomic_write import write_atomically
 from lawm.environment_check import check_environment
 from lawm.envs.simulator_process import SimulatorFault
 from lawm.errors import LawmError
-from lawm.evaluation import EvaluationResult, Recording, evaluate
+from lawm.evaluation import Recording, evaluate
+from lawm.evaluation_result import EvaluationResult
 from lawm.report import evaluation_numbers, return_text
 from lawm.run_folder import open_run_folder
 from lawm.saved_run import load

@@ -21,7 +21,7 @@ from lawm.benchmarks.label_grid import (
     in_order,
 )
 from lawm.cli.fit_parser import FitRequest, parse_fit
-from lawm.data_modules.trajectory_split import find_shards, read_headers
+from lawm.data_modules.shard_headers import find_shards, read_headers
 from lawm.errors import LawmError
 
 _SET_BY_THE_GRID = {

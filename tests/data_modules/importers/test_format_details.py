@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from importing import imported
 from source_writers import (
     recordings,
     write_d4rl,
@@ -18,18 +18,9 @@ from source_writers import (
 )
 
 from lawm.data_modules.importers.import_options import ImportOptions
-from lawm.data_modules.importers.import_report import ImportReport
 from lawm.data_modules.importers.run_import import run_import
-from lawm.data_modules.shard_format import Shard
 from lawm.data_modules.shard_reader import read_shard
 from lawm.errors import LawmError
-
-
-def imported(source: Path, **options: Any) -> tuple[Shard, ImportReport]:
-    path = source.parent / "out.h5"
-    report = run_import(source, path, ImportOptions(overwrite=True, **options))
-    return read_shard(path, verify=True), report
-
 
 # D4RL
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,26 +10,18 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from replay_writers import EXPLORATION_REWARD, REPLAYS, led_into, write_dreamerv3, write_exorl
+from importing import imported
+from replay_writers import EXPLORATION_REWARD, REPLAYS, led_into, write_exorl
 from source_writers import Recording, recordings
 
 from lawm.data_modules.importers.import_options import ImportOptions
-from lawm.data_modules.importers.import_report import ImportReport
 from lawm.data_modules.importers.registry import FORMATS, importer_named
 from lawm.data_modules.importers.run_import import run_import
-from lawm.data_modules.shard_format import Shard
-from lawm.data_modules.shard_reader import read_shard
 from lawm.envs import make_env
 from lawm.errors import LawmError
 
 WITHOUT_STATES = {"dreamerv2, v-d4rl", "dreamerv2, old v-d4rl", "v-d4rl"}
 WITHOUT_IMAGES = {"exorl"}
-
-
-def imported(source: Path, **options: Any) -> tuple[ImportReport, Shard]:
-    path = source.parent / "out.h5"
-    report = run_import(source, path, ImportOptions(overwrite=True, **options))
-    return report, read_shard(path, verify=True)
 
 
 def in_order(kind: str, made: list[Recording]) -> list[Recording]:
@@ -44,7 +35,7 @@ def test_every_number_comes_back(tmp_path: Path, kind: str) -> None:
     source = REPLAYS[kind](tmp_path, made)
     found = [name for name in FORMATS if importer_named(name).recognises(source).found]
     assert found == [kind.split(",")[0]]
-    report, shard = imported(source)
+    shard, report = imported(source)
     json.dumps(report.to_dict(), allow_nan=False)
     expected = in_order(kind, made)
     assert shard.episodes.lengths.tolist() == [len(episode.action) for episode in expected]
@@ -70,7 +61,7 @@ def test_every_number_comes_back(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["exorl", "aime", "dreamerv2, torch", "v-d4rl", "dreamerv3"])
 def test_a_single_file(tmp_path: Path, kind: str) -> None:
     file = sorted(REPLAYS[kind](tmp_path, recordings([3, 3])).iterdir())[0]
-    report, shard = imported(file)
+    shard, report = imported(file)
     assert report.plan.importer.name == kind.split(",")[0]
     assert shard.episodes.num_episodes >= 1
 
@@ -139,7 +130,7 @@ def test_several_episodes_in_one_archive_are_told_apart(tmp_path: Path) -> None:
     parts = [led_into(episode) | {"state": episode.state} for episode in recordings([3, 4])]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     np.savez(tmp_path / "a-b-9.npz", **joined)
-    _, shard = imported(tmp_path / "a-b-9.npz")
+    shard, _ = imported(tmp_path / "a-b-9.npz")
     assert shard.episodes.lengths.tolist() == [3, 4]
     assert shard.obs["state"][4, 0] == 1000.0
 
@@ -149,11 +140,11 @@ def test_several_episodes_in_one_archive_are_told_apart(tmp_path: Path) -> None:
 
 def test_the_rewards_of_exploration_are_taken_when_asked_for(tmp_path: Path) -> None:
     source = write_exorl(tmp_path / "buffer", recordings([3, 4]))
-    report, shard = imported(source, stored_rewards=True)
+    shard, report = imported(source, stored_rewards=True)
     assert shard.reward is not None
     assert np.unique(shard.reward[~np.isnan(shard.reward)]).tolist() == [EXPLORATION_REWARD]
     assert "as asked for" in report.notes[0]
-    report, _ = imported(source)
+    _, report = imported(source)
     assert "left out: they are those of the exploration task" in report.notes[0]
 
 
@@ -178,7 +169,7 @@ def test_rewards_of_a_task_are_computed_from_the_simulators_states(
         discount=np.ones((41, 1), np.float32),
         physics=np.stack(physics),
     )
-    report, shard = imported(tmp_path / "episode_000000_40.npz", env_id=task, relabel=True)
+    shard, report = imported(tmp_path / "episode_000000_40.npz", env_id=task, relabel=True)
     assert shard.reward is not None
     assert np.std(reward) > 1e-4
     np.testing.assert_allclose(shard.reward[:-1], reward, rtol=1e-5, atol=1e-6)
@@ -212,66 +203,11 @@ def test_stacked_frames_are_no_states(tmp_path: Path) -> None:
         imported(source)
 
 
-# ---- DreamerV3's chunks
-
-
-def test_the_size_of_chunks_and_the_number_of_workers_change_nothing(tmp_path: Path) -> None:
-    made = recordings([4, 6, 5, 3])
-    expected = [(len(e.state), float(e.state[0, 0])) for e in made]
-    for chunk, workers in ((1, 1), (3, 2), (100, 4)):
-        source = write_dreamerv3(
-            tmp_path / f"{chunk}-{workers}", made, chunk=chunk, workers=workers
-        )
-        _, shard = imported(source)
-        starts = shard.episodes.offset[:-1]
-        found = zip(np.diff(shard.episodes.offset), shard.obs["state"][starts, 0], strict=True)
-        assert sorted(found, key=lambda pair: pair[1]) == expected
-
-
-def test_a_lost_chunk_ends_one_stream_and_begins_another(tmp_path: Path) -> None:
-    source = write_dreamerv3(tmp_path / "replay", recordings([9, 6]), chunk=4, workers=1)
-    sorted(source.iterdir())[1].unlink()
-    report, shard = imported(source)
-    # Rows 0-3 and 8-9 of the first episode are left; row 8 is the second row of a chunk's
-    assert shard.episodes.lengths.tolist() == [3, 1, 6]
-    np.testing.assert_array_equal(shard.obs["state"][:6, 0], [0, 1, 2, 3, 8, 9])
-    assert shard.action is not None and shard.action[4, 1] == np.float32(0.09)
-    assert any("begins within an episode" in note for note in report.notes)
-    assert any("still running; it is kept as truncated" in note for note in report.notes)
-
-
-def test_a_chunk_that_was_saved_again_when_it_was_longer(tmp_path: Path) -> None:
-    source = write_dreamerv3(tmp_path / "replay", recordings([3, 4]), chunk=9, workers=1)
-    (file,) = source.iterdir()
-    with np.load(file) as archive:
-        short = {name: archive[name][:5] for name in archive.files}
-    np.savez(source / file.name.replace("-9.npz", "-5.npz"), **short)
-    report, shard = imported(source)
-    assert shard.episodes.lengths.tolist() == [3, 4]
-    assert any("saved more than once" in note for note in report.notes)
-
-
-def test_chunks_in_a_circle(tmp_path: Path) -> None:
-    source = write_dreamerv3(tmp_path / "replay", recordings([3]), chunk=9, workers=1)
-    (file,) = source.iterdir()
-    time, own, _, length = file.name.split("-")
-    file.rename(file.with_name(f"{time}-{own}-{own}-{length}"))
-    with pytest.raises(LawmError, match=r"do not follow each other in streams: .* 1 chunks"):
-        imported(source)
-
-
-def test_a_stranger_among_the_chunks(tmp_path: Path) -> None:
-    source = write_dreamerv3(tmp_path / "replay", recordings([3]))
-    shutil.copy(next(source.iterdir()), source / "zzz.npz")
-    with pytest.raises(LawmError, match=r"zzz\.npz is not called \{time\}-\{uuid\}"):
-        imported(source)
-
-
 def test_a_shard_of_v_d4rl_that_begins_within_an_episode(tmp_path: Path) -> None:
     source = REPLAYS["v-d4rl"](tmp_path, recordings([3, 4]))
     with h5py.File(source / "shard_0.hdf5", "r+") as file:
         file["step_type"][0] = 1
-    report, shard = imported(source)
+    shard, report = imported(source)
     assert shard.episodes.lengths.tolist() == [3, 4]
     assert "begins within an episode (step_type 1)" in report.notes[0]
 
@@ -310,5 +246,5 @@ def test_what_the_writer_refuses_names_its_source(tmp_path: Path) -> None:
 def test_an_array_without_a_name_is_none_of_the_known(tmp_path: Path) -> None:
     source = REPLAYS["aime, npz"](tmp_path, recordings([3]))
     edit(source, "aime", **{"": np.zeros((4, 1), np.bool_)})
-    _, shard = imported(source, keys=("state",))
+    shard, _ = imported(source, keys=("state",))
     assert shard.physics is None

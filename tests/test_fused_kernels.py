@@ -1,0 +1,125 @@
+"""Each fused kernel by itself against plain PyTorch."""
+
+from __future__ import annotations
+
+import ctypes
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from model_factory import OBS_DIM, SMALL, make_batch, make_spec
+
+from lawm.fused import build, gaussian_kl, imagine_scan, layer_stack, observe_scan
+from lawm.fused.dropout import Dropout, dropout_mask
+from lawm.fused.kernels import enable_kernels, kernels_usable
+from lawm.fused.softplus import softplus
+from lawm.latents import GaussianLatent
+from lawm.world_model import WorldModelConfig
+from lawm.world_model_module import WorldModelModule
+
+pytestmark = pytest.mark.usefixtures("kernels")
+
+
+def one_layer(x, weight, bias, scale, shift):
+    """Of plain tensors."""
+    linear, norm = (SimpleNamespace() for _ in range(2))
+    linear.weight, linear.bias, linear.out_features = weight, bias, len(weight)
+    norm.weight, norm.bias, norm.eps = scale, shift, 1e-3
+    return layer_stack.layer_stack(x, [(linear, norm)], None)
+
+
+@pytest.mark.parametrize("cols", [1, 16, 63, 64, 100, 192])
+@pytest.mark.parametrize("rows", [1, 7, 300])
+def test_normed_linear_layer(rows, cols):
+    generator = torch.Generator().manual_seed(rows * cols)
+    x = torch.randn(rows, 5, generator=generator, requires_grad=True)
+    weight = (3 * torch.randn(cols, 5, generator=generator)).requires_grad_()
+    bias, scale, shift = torch.randn(3, cols, generator=generator).unbind()
+    leaves = [x, weight, *(p.clone().requires_grad_() for p in (bias, scale, shift))]
+    out = one_layer(*leaves)
+    expected = F.silu(F.layer_norm(F.linear(*leaves[:3]), (cols,), leaves[3], leaves[4], 1e-3))
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+    d_out = torch.randn(rows, cols, generator=generator)
+    gradients = torch.autograd.grad(out, leaves, d_out)
+    reference = torch.autograd.grad(expected, leaves, d_out)
+    for ours, theirs in zip(gradients, reference, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * (1 + rows) ** 0.5)
+
+
+def test_softplus_over_its_whole_range():
+    x = torch.cat([torch.linspace(-100, 100, 4001), torch.tensor([-1e4, 1e4, 0.0])])
+    x = x.double().requires_grad_()
+    expected = torch.logaddexp(x, torch.zeros_like(x))
+    (slope,) = torch.autograd.grad(expected.sum(), x)
+    single = x.detach().float().requires_grad_()
+    out = softplus(single)
+    torch.testing.assert_close(out.double(), expected, rtol=3e-6, atol=1e-30)
+    (gradient,) = torch.autograd.grad(out.sum(), single)
+    torch.testing.assert_close(gradient.double(), slope, rtol=3e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize("size", [1, 8, 24])
+def test_gaussian_kl(size):
+    generator = torch.Generator().manual_seed(size)
+    latent = GaussianLatent(size)
+    p, q = (3 * torch.randn(2, 50, 2 * size, generator=generator)).unbind()
+    p, q = p.requires_grad_(), q.requires_grad_()
+    total, expected = latent.total_kl(p, q), latent.kl(p, q).sum(dim=-1)
+    torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-5)
+    d_out = torch.randn(50, generator=generator)
+    for ours, theirs in zip(
+        torch.autograd.grad(total, (p, q), d_out),
+        torch.autograd.grad(expected, (p, q), d_out),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(p):
+    torch.manual_seed(0)
+    mask = dropout_mask(torch.empty(1001, 300), p)
+    values = mask.unique().tolist()
+    assert values == pytest.approx([0.0, 1.0 / (1.0 - p)], rel=1e-4)
+    assert (mask == 0).float().mean().item() == pytest.approx(p, abs=4e-3)
+    assert (mask == 0).float().mean(dim=0).amax().item() < p + 0.08  # no unit is favoured
+    assert Dropout(p).eval()(mask) is mask
+
+
+def test_a_nan_stays_a_nan():
+    """A run that diverges must show it."""
+    x = torch.randn(4, 3)
+    x[2, 1] = float("nan")
+    out = one_layer(x, torch.randn(40, 3), *torch.ones(3, 40))
+    assert out[2].isnan().all()
+    assert not out[[0, 1, 3]].isnan().any()
+    assert softplus(torch.tensor([float("nan"), 1.0])).isnan().tolist() == [True, False]
+    module = WorldModelModule(make_spec(), WorldModelConfig(**SMALL))
+    batch = make_batch()
+    batch.obs["state"][0, 3, OBS_DIM - 1] = float("nan")
+    assert module.compute_loss(batch)[0].isnan()
+
+
+@pytest.mark.parametrize(
+    ("name", "structure"),
+    [
+        ("mlp", layer_stack.CMlpCall),
+        ("observe", observe_scan.CObserve),
+        ("imagine", imagine_scan.CImagine),
+        ("gaussian_kl", gaussian_kl.CGaussianKl),
+    ],
+)
+def test_structures_are_as_large_as_in_c(name, structure):
+    assert getattr(build.loaded_kernels(), f"lawm_{name}_size")() == ctypes.sizeof(structure)
+
+
+def test_other_types_and_autocast_are_left_to_pytorch():
+    weight = torch.zeros(4, 4)
+    assert kernels_usable(weight)
+    assert not kernels_usable(weight.double())
+    assert not kernels_usable(weight.to("meta"))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not kernels_usable(weight)
+    enable_kernels(False)
+    assert not kernels_usable(weight)

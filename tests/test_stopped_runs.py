@@ -45,10 +45,12 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     assert run_differences(finished_run, run) == []
 
 
-def test_a_run_stopped_in_stage_2_can_be_evaluated(tiny_data, tmp_path, stop_at, capsys):
+def test_a_run_stopped_in_stage_2_can_be_evaluated(
+    finished_run, tiny_data, tmp_path, stop_at, capsys
+):
     stop_at(LatentPolicyModule, 7, signal.SIGINT)
     run = tmp_path / "stopped"
-    assert tiny_fit(tiny_data, run) == 130
+    assert tiny_fit(tiny_data, run, "--world_model_from", str(finished_run)) == 130
     assert f"lawm evaluate {run}" in capsys.readouterr().err
     assert main(["evaluate", str(run), "--episodes", "2"]) == 0
     assert "over 2 episodes" in capsys.readouterr().out
@@ -90,7 +92,7 @@ def test_a_moved_run_goes_on(finished_run, tiny_data, tmp_path, stop_at, monkeyp
     first, moved = tmp_path / "first", tmp_path / "elsewhere" / "moved"
     with monkeypatch.context():
         stop_at(LatentPolicyModule, 7, signal.SIGTERM)
-        assert tiny_fit(tiny_data, first) == 75
+        assert tiny_fit(tiny_data, first, "--world_model_from", str(finished_run)) == 75
     monkeypatch.undo()
     moved.parent.mkdir()
     first.rename(moved)

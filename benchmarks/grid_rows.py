@@ -35,6 +35,9 @@ class GridRow:
         seed: Of the run and of the choice of labels.
         return_final: Mean return of the evaluation after the last update.
         return_final_std: Its standard deviation over episodes.
+        return_selected: Of the policy that was selected offline, by imagined reward; empty for
+            methods without a world model.
+        step_selected: When that was, in policy updates.
         return_best: The highest mean return of the evaluations along the run.
         step_best: When that was, in policy updates.
         action_r2: R² of held-out actions decoded from the inverse posterior; without a world model
@@ -59,6 +62,8 @@ class GridRow:
     seed: int
     return_final: float | None
     return_final_std: float | None
+    return_selected: float | None
+    step_selected: int | None
     return_best: float | None
     step_best: int | None
     action_r2: float | None
@@ -92,7 +97,8 @@ def row_from_report(key: RunKey, report: Mapping[str, Any], **made_with: str) ->
         **made_with: ``machine``, ``config_hash``, ``commit``, ``version`` and ``command``.
     """
     data, stages = report.get("data", {}), report.get("stages", {})
-    final, best = (report.get("evaluation", {}).get(name) or {} for name in ("final", "best"))
+    evaluations = report.get("evaluation", {})
+    final, chosen, best = (evaluations.get(name) or {} for name in ("final", "selected", "best"))
     r2 = [stages.get(stage, {}).get("metrics", {}).get(name) for stage, name in _ACTION_R2]
     seconds = [stage["seconds"] for stage in stages.values()]
     return GridRow(
@@ -105,6 +111,8 @@ def row_from_report(key: RunKey, report: Mapping[str, Any], **made_with: str) ->
         labelled_transitions=data.get("labelled transitions"),
         return_final=_rounded(final.get("mean"), 1),
         return_final_std=_rounded(final.get("std"), 1),
+        return_selected=_rounded(chosen.get("mean"), 1),
+        step_selected=chosen.get("step"),
         return_best=_rounded(best.get("mean"), 1),
         step_best=best.get("step"),
         action_r2=_rounded(next((value for value in r2 if value is not None), None), 3),

@@ -15,7 +15,7 @@ from lawm.benchmarks.interquartile_mean import Estimate, estimate, interquartile
 from lawm.benchmarks.label_grid import METHODS, ORACLE
 
 Stratum = tuple[str, str]  # task and data
-Score = Callable[[GridRow], float | None]
+Score = Callable[[GridRow, float | None], float | None]  # a return of a row, on a common scale
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Cell:
         transitions: Labelled ones, mean over runs; None if the rows do not tell.
         tasks: How many tasks there are runs of.
         final: After the last update.
+        selected: Of the policy that was selected offline; None if no run has one.
         best: The best along the run.
         action_r2: Mean over runs, None if no run has it.
     """
@@ -37,6 +38,7 @@ class Cell:
     transitions: float | None
     tasks: int
     final: Estimate
+    selected: Estimate | None
     best: Estimate | None
     action_r2: float | None
 
@@ -76,15 +78,10 @@ def label_efficiency(rows: Iterable[GridRow]) -> LabelEfficiency:
     def relative(row: GridRow, value: float | None) -> float | None:
         return None if value is None else value / scales[row.task, row.data]
 
-    cells = _cells(
-        overall,
-        lambda row: relative(row, row.return_final),
-        lambda row: relative(row, row.return_best),
-    )
+    cells = _cells(overall, relative)
     return LabelEfficiency(
         tasks={
-            stratum: _cells(group, lambda row: row.return_final, lambda row: row.return_best)
-            for stratum, group in by_task.items()
+            stratum: _cells(group, lambda row, value: value) for stratum, group in by_task.items()
         },
         overall=cells,
         overall_tasks=list(scales),
@@ -107,13 +104,13 @@ def _oracle(rows: Sequence[GridRow]) -> float | None:
     return scale if scale > 0 else None
 
 
-def _cells(rows: Sequence[GridRow], final: Score, best: Score) -> list[Cell]:
+def _cells(rows: Sequence[GridRow], score: Score) -> list[Cell]:
     groups: dict[tuple[str, float], list[GridRow]] = {}
     for row in sorted(rows, key=lambda row: (_rank(row.method), row.labelled_fraction)):
         groups.setdefault((row.method, row.labelled_fraction), []).append(row)
     found = []
     for (method, fraction), group in groups.items():
-        measured = _estimate(group, final)
+        measured = _estimate(group, lambda row: score(row, row.return_final))
         assert measured is not None, "rows without a final return are left out before"
         transitions = [row.labelled_transitions for row in group]
         known = [count for count in transitions if count is not None]
@@ -125,17 +122,20 @@ def _cells(rows: Sequence[GridRow], final: Score, best: Score) -> list[Cell]:
                 statistics.fmean(known) if len(known) == len(group) else None,
                 len({(row.task, row.data) for row in group}),
                 measured,
-                _estimate(group, best),
+                _estimate(group, lambda row: score(row, row.return_selected)),
+                _estimate(group, lambda row: score(row, row.return_best)),
                 statistics.fmean(r2) if r2 else None,
             )
         )
     return found
 
 
-def _estimate(rows: Sequence[GridRow], score: Score) -> Estimate | None:
+def _estimate(
+    rows: Sequence[GridRow], value_of: Callable[[GridRow], float | None]
+) -> Estimate | None:
     strata: dict[Stratum, list[float]] = {}
     for row in rows:
-        value = score(row)
+        value = value_of(row)
         if value is not None:
             strata.setdefault((row.task, row.data), []).append(value)
     return estimate(list(strata.values())) if strata else None

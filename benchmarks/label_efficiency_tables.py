@@ -12,9 +12,10 @@ from lawm.benchmarks.label_efficiency import Cell, LabelEfficiency, title
 
 CAPTION = (
     "Interquartile mean over runs with its 95 % stratified-bootstrap interval. final: after the "
-    "last update; best: the best evaluation along the run; R²: of held-out actions."
+    "last update; selected: of the policy with the highest imagined reward; best: the best "
+    "evaluation along the run, chosen by the environment; R²: of held-out actions."
 )
-_HEADS = ("method", "labels", "transitions", "runs", "final", "best", "R²")
+_HEADS = ("method", "labels", "transitions", "runs", "final", "selected", "best", "R²")
 _NARROW = ("method", "labels", "runs", "final", "best", "R²")  # 80 columns
 
 
@@ -63,6 +64,7 @@ def _texts(cell: Cell, digits: int) -> dict[str, str]:
         transitions,
         str(cell.final.num_runs),
         _interval(cell.final, digits),
+        _interval(cell.selected, digits),
         _interval(cell.best, digits),
         "" if cell.action_r2 is None else f"{cell.action_r2:.2f}",
     )

@@ -30,8 +30,9 @@ def run_differences(expected: Path, found: Path) -> list[str]:
         different += _table_differences(
             there.metrics_file, here.metrics_file, f"{stage}/metrics.csv"
         )
-    best = (folder.stage("policy").best_checkpoint for folder in (one, other))
-    different += checkpoint_differences(*best, "policy/best.ckpt")
+    for name in ("best", "selected"):
+        files = (folder.stage("policy").checkpoints / f"{name}.ckpt" for folder in (one, other))
+        different += checkpoint_differences(*files, f"policy/{name}.ckpt")
     different += _table_differences(one.evaluation_file, other.evaluation_file, "evaluation.csv")
     reports = [_without_times(json.loads(f.report_file.read_text())) for f in (one, other)]
     for report in reports:

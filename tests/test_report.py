@@ -53,7 +53,7 @@ def test_the_table_shows_the_figures():
     }
     evaluations = {
         name: evaluation_numbers(SPEC, result(140.0, 160.0), step)
-        for name, step in (("final", 1500), ("best", 1250))
+        for name, step in (("final", 1500), ("selected", 1400), ("best", 1250))
     }
     report = build_report(RunFolder(Path("runs/a")), SPEC, SUMMARY, records, evaluations)
     console = Console(width=200, file=io.StringIO())
@@ -61,6 +61,7 @@ def test_the_table_shows_the_figures():
     text = console.file.getvalue()
     for expected in (
         "150.0 ± 14.1 over 2 episodes, step 1500",
+        "step 1400",
         "step 1250",
         "mean 100.0, best 200.0",
         "3 labelled, 4 action-free, 1 held-out",

@@ -59,10 +59,13 @@ def test_one_command_makes_the_whole_run_folder(finished_run):
         "policy/checkpoints/last.ckpt",
         "policy/checkpoints/previous.ckpt",
         "policy/checkpoints/best.ckpt",
+        "policy/checkpoints/selected.ckpt",
     }
     assert len(events) == 2
     report = json.loads((finished_run / "report.json").read_text())
     assert report["evaluation"]["final"]["step"] == 10
+    selection = report["evaluation"]["selection"]
+    assert report["evaluation"]["selected"]["step"] == selection["step"]
     assert report["stages"]["world_model"]["steps"] == 20
     assert "held_out/action_r2_inverse" in report["stages"]["world_model"]["metrics"]
     assert report["data"]["labelled episodes"] == 5
@@ -215,7 +218,12 @@ def test_an_unknown_environment_is_refused_before_stage_1(tiny_data, tmp_path, c
 def test_without_an_environment_the_run_is_not_evaluated(finished_run, tiny_data, tmp_path):
     run, trained = tmp_path / "run", ("--world_model_from", str(finished_run))
     assert tiny_fit(tiny_data, run, *trained, "--evaluation.env_id", "none") == 0
-    assert json.loads((run / "report.json").read_text())["evaluation"] == {}
+    evaluation = json.loads((run / "report.json").read_text())["evaluation"]
+    assert set(evaluation) == {"selection"}
+    assert (
+        read_checkpoint(RunFolder(run).stage("policy").selected_checkpoint)["global_step"]
+        == (evaluation["selection"]["step"])
+    )
     assert not (run / "evaluation.csv").exists()
 
 

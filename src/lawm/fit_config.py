@@ -33,7 +33,7 @@ class StageConfig:
     """
 
     max_steps: int = 2500
-    checkpoint_every_n_steps: int = 250
+    checkpoint_every_n_steps: int = 100
     val_check_interval: int = 500
     limit_val_batches: int | float | None = None
     gradient_clip_val: float | None = None
@@ -53,7 +53,8 @@ class EvaluationConfig:
     """When and how the policy is measured in its environment.
 
     Attributes:
-        every_n_steps: Policy updates between two evaluations.
+        every_n_steps: Policy updates between two evaluations, and between two looks of the offline
+            selection.
         episodes: Episodes of each evaluation along the run.
         final_episodes: Episodes of the evaluation at the end.
         seed: Episode i starts from seed + i, in every evaluation the same.

@@ -108,6 +108,34 @@ def imagine(
     )
 
 
+@torch.no_grad()
+def rollout_reward(
+    model: WorldModel,
+    policy: LatentPolicy,
+    constraint: SupportConstraint,
+    start: ModelState,
+    num_steps: int,
+) -> Tensor:
+    """Mean imagined reward of the policy as it acts, from each of N starts: ``(N,)``.
+
+    The policy is at its mean, as in the environment; the model's z is sampled. Rewards behind the
+    end of an episode count as zero.
+    """
+    rssm, state = model.rssm.bind(), start
+    alive = torch.ones(start.h.shape[0], device=start.h.device)
+    total = torch.zeros_like(alive)
+    for _ in range(num_steps):
+        mean, _ = policy.distribution(policy.network(state.features))
+        prior = model.latent_action.prior(state.features)
+        u = constraint.apply(prior, mean, stochastic=False)
+        action = model.latent_action.decode(state.features, u)
+        state = model.imagine_step(rssm, state, model.transition_input.act(u, action))
+        total += alive * model.reward(state.features)
+        if (logit := model.continue_logit(state.features)) is not None:
+            alive *= torch.sigmoid(logit)
+    return total / num_steps
+
+
 def _scan_applies(model: WorldModel, policy: LatentPolicy) -> bool:
     weight = model.rssm.cell.linear.weight
     return (
@@ -141,4 +169,4 @@ def _step_by_step(
     return torch.stack(features), torch.stack(raws)
 
 
-__all__ = ["ImaginedTrajectory", "LatentPolicy", "imagine", "sample"]
+__all__ = ["ImaginedTrajectory", "LatentPolicy", "imagine", "rollout_reward", "sample"]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
 
 from lawm.action_prediction_module import ActionPredictionModule
 from lawm.callbacks.evaluation import EvaluationCallback
+from lawm.callbacks.offline_selection import OfflineSelectionCallback
 from lawm.envs.simulator_process import SimulatorFault
 from lawm.evaluation import evaluate
 from lawm.fit_config import EvaluationConfig
 from lawm.policy_module import LatentPolicyModule
 from lawm.report import evaluation_numbers, failed_evaluation
+from lawm.rssm import ModelState
 from lawm.run_folder import RunFolder
 from lawm.spec import DataSpec
 
@@ -25,18 +28,29 @@ class PolicyEvaluation:
         settings: When and how.
         spec: Of the data, for the action repeat and what returns are compared with.
         folder: Of the run.
+        starts: Gives states of the data from which a policy is tried in imagination; None where
+            there is no world model to imagine in.
     """
 
     def __init__(
-        self, env_id: str | None, settings: EvaluationConfig, spec: DataSpec, folder: RunFolder
+        self,
+        env_id: str | None,
+        settings: EvaluationConfig,
+        spec: DataSpec,
+        folder: RunFolder,
+        starts: Callable[[int], ModelState] | None = None,
     ) -> None:
         self._env_id, self._settings, self._spec = env_id, settings, spec
         self._callback = None if env_id is None else self._make_callback(env_id, folder)
+        self._selection = None
+        if starts is not None:
+            path = folder.stage("policy").selected_checkpoint
+            self._selection = OfflineSelectionCallback(starts, settings.every_n_steps, path)
 
     @property
     def callbacks(self) -> list[pl.Callback]:
         """What measures while the stage is trained."""
-        return [] if self._callback is None else [self._callback]
+        return [callback for callback in (self._callback, self._selection) if callback is not None]
 
     def latest_return(self, trainer: pl.Trainer) -> float | None:
         """The newest return, for the progress line."""
@@ -45,11 +59,24 @@ class PolicyEvaluation:
         return points[-1].mean if points else None
 
     def numbers(self, module: LatentPolicyModule | ActionPredictionModule) -> dict[str, Any]:
-        """The final and the best evaluation; in place of one that failed, the reason."""
-        if self._callback is None or self._env_id is None:
-            return {}
+        """The final, the selected and the best evaluation; of one that failed, the reason.
+
+        ``selection`` is the point at which a policy was selected without the environment.
+        """
         numbers: dict[str, Any] = {}
-        for name, point in (("final", self._callback.final), ("best", self._callback.best)):
+        chosen_step = None
+        if self._selection is not None and self._selection.selected is not None:
+            chosen_step, reward = self._selection.selected
+            numbers["selection"] = {"step": chosen_step, "imagined_reward": reward}
+        if self._callback is None or self._env_id is None:
+            return numbers
+        by_step = {point.step: point for point in self._callback.results}
+        points = {
+            "final": self._callback.final,
+            "selected": None if chosen_step is None else by_step.get(chosen_step),
+            "best": self._callback.best,
+        }
+        for name, point in points.items():
             if point is not None and point.result is not None:
                 numbers[name] = evaluation_numbers(self._spec, point.result, point.step)
             elif point is not None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from lawm.agent import LatentActionAgent
-from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine
+from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine, rollout_reward
 from lawm.networks import MLP
 from lawm.optimizer import with_schedule
 from lawm.ranks import of_all_ranks
@@ -240,6 +240,10 @@ class LatentPolicyModule(StageModule[ModelState]):
     def agent(self) -> LatentActionAgent:
         """The policy as it is now, sharing weights, for evaluation in an environment."""
         return LatentActionAgent(self.world_model, self.policy, self.constraint)
+
+    def rollout_reward(self, start: ModelState, num_steps: int) -> Tensor:
+        """See :func:`lawm.imagination.rollout_reward`."""
+        return rollout_reward(self.world_model, self.policy, self.constraint, start, num_steps)
 
     @torch.inference_mode()
     def start_value(self, obs: dict[str, NDArray[np.generic]]) -> NDArray[np.float32]:

@@ -50,8 +50,9 @@ def build_report(
         spec: Of its data.
         data_summary: Key figures of the data module.
         stages: Record of each finished stage.
-        evaluations: "final" and "best" from :func:`evaluation_numbers` or
-            :func:`failed_evaluation`, if there were any, and how many of all failed, as "failures".
+        evaluations: "final", "selected" and "best" from :func:`evaluation_numbers` or
+            :func:`failed_evaluation`, if there were any, how many of all failed, as "failures", and
+            where a policy was selected offline, as "selection".
     """
     return {
         "run": str(folder.path),
@@ -79,13 +80,22 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     table = Table(title=f"Run {report['run']}", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, title in (("final", "Return, final policy"), ("best", "Return, best policy")):
+    for name, title in (
+        ("final", "Return, final policy"),
+        ("selected", "Return, policy selected offline"),
+        ("best", "Return, best policy"),
+    ):
         if numbers := report["evaluation"].get(name):
             failed = "error" in numbers
             table.add_row(
                 title,
                 f"not measured: {numbers['error']}" if failed else return_text(numbers),
             )
+    selection = report["evaluation"].get("selection")
+    if selection and "selected" not in report["evaluation"]:
+        reward = selection["imagined_reward"]
+        text = f"step {selection['step']}, imagined reward {reward:.3g} a step"
+        table.add_row("Policy selected offline", text)
     if failures := report["evaluation"].get("failures"):
         table.add_row("Evaluations that failed", f"{failures}, reasons in evaluation.csv")
     data = report["data"]
@@ -108,7 +118,7 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
         table.add_row("Latent action", f"{panel['verdict']}. {panel['reason']}")
     for number, (name, stage) in enumerate(report["stages"].items(), start=1):
         table.add_row(f"Stage {number}, {name.replace('_', ' ')}", _stage_text(stage))
-    if report["evaluation"]:
+    if "final" in report["evaluation"]:
         table.add_row("Measure again", f"lawm evaluate {report['run']}")
     table.add_row("Look at it", f"tensorboard --logdir {report['run']}/tensorboard")
     console.print(table)

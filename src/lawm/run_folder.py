@@ -65,6 +65,11 @@ class StageFolder:
         return self.checkpoints / "best.ckpt"
 
     @property
+    def selected_checkpoint(self) -> Path:
+        """State that the world model itself thinks best (policy only)."""
+        return self.checkpoints / "selected.ckpt"
+
+    @property
     def metrics_file(self) -> Path:
         """Logged numbers, one row per step."""
         return self.path / "metrics.csv"

@@ -14,7 +14,7 @@ from lawm.run_folder import RunFolder, StageFolder, open_run_folder
 from lawm.spec import DataSpec
 from lawm.world_model import WorldModel, WorldModelConfig
 
-CheckpointName = Literal["last", "best"]
+CheckpointName = Literal["last", "selected", "best"]
 
 
 def load(run: str | Path, checkpoint: CheckpointName = "last") -> LatentActionAgent | ClonedAgent:
@@ -25,14 +25,17 @@ def load(run: str | Path, checkpoint: CheckpointName = "last") -> LatentActionAg
 
     Args:
         run: Folder that ``lawm fit`` made.
-        checkpoint: ``last``, or ``best`` by the return in the environment along the run.
+        checkpoint: ``last``; ``selected`` by the reward in long imagined rollouts; or ``best`` by
+            the return in the environment along the run.
 
     Raises:
         LawmError: There is no such run, no policy in it yet, or a checkpoint is damaged.
     """
     folder = open_run_folder(Path(run))
     stage = folder.stage("policy")
-    if checkpoint == "best":
+    if checkpoint == "selected":
+        saved = read_checkpoint(stage.selected_checkpoint)
+    elif checkpoint == "best":
         saved = read_checkpoint(stage.best_checkpoint)
     else:
         _, saved = newest_checkpoint(stage.last_checkpoint, stage.previous_checkpoint)

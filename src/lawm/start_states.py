@@ -173,6 +173,12 @@ class StartStateDataModule(pl.LightningDataModule):
             torch.manual_seed(self.seed + first)
             self.states = posterior_states(self.world_model.eval(), share)
 
+    def spread(self, num: int) -> ModelState:
+        """``num`` of this process's states at even distance, the same at every call."""
+        assert self.states is not None, "setup() first"
+        index = torch.linspace(0, self.states.h.shape[0] - 1, num).long()
+        return ModelState(self.states.h[index], self.states.z[index])
+
     def describe(self, batch: ModelState) -> list[str]:
         """Where each start state of a batch comes from: shard, episode and step."""
         assert self.states is not None, "setup() first"

@@ -251,13 +251,14 @@ class TwoStageTrainer:
     def _train_policy(
         self,
         module: LatentPolicyModule | ActionPredictionModule,
-        data: pl.LightningDataModule,
+        data: MixedTrajectoryDataModule | StartStateDataModule,
         figure: str,
         count_transitions: Callable[[Any], int],
         first_step: int,
     ) -> StageRecord:
         settings = self._config.evaluation
-        evaluation = PolicyEvaluation(self._env_id, settings, self._spec, self._folder)
+        starts = data.spread if isinstance(data, StartStateDataModule) else None
+        evaluation = PolicyEvaluation(self._env_id, settings, self._spec, self._folder, starts)
         return self._stage_2.train(
             module,
             data,

@@ -9,7 +9,7 @@ from lawm.cli import main
 from lawm.run_folder import RunFolder
 
 
-@pytest.mark.parametrize("checkpoint", ["last", "best"])
+@pytest.mark.parametrize("checkpoint", ["last", "selected", "best"])
 def test_it_measures_a_run(checkpoint, finished_run, tmp_path, capsys):
     path = tmp_path / "numbers.json"
     arguments = ["--episodes", "3", "--checkpoint", checkpoint, "--json", str(path)]

@@ -10,6 +10,7 @@ import sys
 import pytest
 from page_checks import EVALUATION, write_run
 
+from lawm.callbacks.offline_selection import IMAGINED_REWARD
 from lawm.html_report.pictures import data_uri, newest_pictures
 from lawm.html_report.run_files import FileReader, number, numbers
 from lawm.html_report.run_record import read_run
@@ -35,6 +36,19 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
     assert run.action_r2 == 0.8
     curve = run.stages["policy"].curves["policy/loss"]
     assert (curve.steps.tolist(), curve.values.tolist()) == ([10.0, 20.0], [2.5, 1.5])
+
+
+def test_the_policy_selected_offline_is_that_of_the_highest_imagined_reward(tmp_path):
+    path = write_run(tmp_path / "run")
+    assert read_run(path).selected is None
+    metrics = path / "policy" / "metrics.csv"
+    header, *rows = metrics.read_text().splitlines()
+    rows = [f"{row}," for row in rows] + [
+        f"{step}{',' * header.count(',')},{reward}" for step, reward in ((5, 2.0), (10, 1.0))
+    ]
+    metrics.write_text("\n".join([f"{header},{IMAGINED_REWARD}", *rows]) + "\n")
+    selected = read_run(path).selected
+    assert selected is not None and selected.step == 5
 
 
 def dead_process() -> int:

@@ -25,9 +25,10 @@ def add_evaluate_parser(commands: Any) -> None:  # noqa: ANN401 (argparse's type
     )
     parser.add_argument(
         "--checkpoint",
-        choices=["last", "best"],
+        choices=["last", "selected", "best"],
         default="last",
-        help="the newest policy (default), or the best one along the run",
+        help="the newest policy (default), the one selected by imagined reward, or the best one by "
+        "return in the environment",
     )
     parser.add_argument("--env_id", help="environment; default the one that the data names")
     parser.add_argument(

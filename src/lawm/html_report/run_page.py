@@ -94,6 +94,9 @@ def key_figures(run: RunRecord) -> list[tuple[str, str, str]]:
         newest = run.measured[-1]
         text = f"{_spread(newest)}; no final evaluation yet"
         found.append(("return, newest", f"{newest.mean:.0f}", text))
+    if run.selected is not None and run.selected.mean is not None:
+        text = _spread(run.selected)
+        found.append(("return, policy selected offline", f"{run.selected.mean:.0f}", text))
     if best is not None:
         found.append(("return, best along the run", f"{best.mean:.0f}", _spread(best)))
     if run.data_mean is not None and run.data_best is not None:

@@ -90,6 +90,15 @@ class RunRecord:
         )
 
     @property
+    def selected(self) -> EvaluationRow | None:
+        """The evaluation of the policy that was selected offline; None where there is none."""
+        curve = self.curves("policy").get("selection/imagined_reward")
+        if curve is None:
+            return None
+        step = int(curve.steps[int(curve.values.argmax())])
+        return next((row for row in self.evaluations if row.step == step), None)
+
+    @property
     def final(self) -> EvaluationRow | None:
         """The evaluation at the end of training, failed or not."""
         return next((row for row in reversed(self.evaluations) if row.final), None)

@@ -1,0 +1,121 @@
+"""Chooses among the policies of a run without the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from lawm.rssm import ModelState
+
+IMAGINED_REWARD = "selection/imagined_reward"
+
+
+class ImaginesRewards(Protocol):
+    """A module whose policy can be tried in imagination."""
+
+    def rollout_reward(self, start: ModelState, num_steps: int) -> Tensor:
+        """Mean reward of the policy as it acts, from each of N starts: (N,)."""
+        ...
+
+
+class OfflineSelectionCallback(pl.Callback):
+    """Keeps the policy with the highest reward in long imagined rollouts.
+
+    Model-based off-policy evaluation, as surveyed in Paine et al., "Hyperparameter Selection for
+    Offline Reinforcement Learning" (2020): what is trained with a horizon of some steps and a
+    critic behind it is judged over many more steps without the critic. The starts are states of the
+    data and, like the random numbers, the same every time, so that policies are compared on equal
+    terms. It says nothing of where the world model is wrong; where the policy exploits it for long,
+    the policy is chosen nonetheless.
+
+    Args:
+        starts: Gives that many states of this process's share of the data.
+        every_n_steps: Global steps between two looks; the last policy is looked at, too.
+        checkpoint_path: Weights of the policy that is chosen so far.
+        num_starts: Rollouts of each process.
+        num_steps: Their length.
+        seed: Of the model's samples.
+
+    Attributes:
+        points: Step and mean imagined reward of each policy looked at.
+        selected: The point with the highest reward, the earliest if there are several.
+    """
+
+    def __init__(
+        self,
+        starts: Callable[[int], ModelState],
+        every_n_steps: int,
+        checkpoint_path: str | Path | None = None,
+        num_starts: int = 512,
+        num_steps: int = 100,
+        seed: int = 0,
+    ) -> None:
+        self._starts = starts
+        self._every_n_steps = every_n_steps
+        self._checkpoint_path = checkpoint_path
+        self._num_starts, self._num_steps, self._seed = num_starts, num_steps, seed
+        self._last_step = 0
+        self.points: list[tuple[int, float]] = []
+
+    @property
+    def selected(self) -> tuple[int, float] | None:
+        """None before the first look."""
+        return max(self.points, key=lambda point: point[1], default=None)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count the steps to the next look from where training starts or resumes."""
+        self._last_step = trainer.global_step
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        """Look when a multiple of ``every_n_steps`` was reached or passed."""
+        step, last_step = trainer.global_step, self._last_step
+        self._last_step = step
+        if step // self._every_n_steps > last_step // self._every_n_steps:
+            self._look(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the trained policy."""
+        if not self.points or self.points[-1][0] != trainer.global_step:
+            self._look(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The points so far."""
+        return {"points": self.points}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from those of the checkpoint."""
+        self.points = [(step, reward) for step, reward in state_dict["points"]]
+
+    def _look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        start = self._starts(self._num_starts).to(module.device)
+        devices = [module.device] if module.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(self._seed + trainer.global_rank)
+            rewards = _imagines(module).rollout_reward(start, self._num_steps)
+        # The ranks agree on the mean; saving is a collective call
+        reward = float(trainer.strategy.reduce(rewards.mean(), reduce_op="mean"))
+        before = self.selected
+        self.points.append((trainer.global_step, reward))
+        for logger in trainer.loggers:
+            logger.log_metrics({IMAGINED_REWARD: reward}, trainer.global_step)
+        if self._checkpoint_path and (before is None or reward > before[1]):
+            trainer.save_checkpoint(self._checkpoint_path, weights_only=True)
+
+
+def _imagines(module: pl.LightningModule) -> ImaginesRewards:
+    return module  # type: ignore[return-value]  # the policy's module, see the class docstring
+
+
+__all__ = ["IMAGINED_REWARD", "OfflineSelectionCallback"]

@@ -33,7 +33,7 @@ class StageConfig:
     """
 
     max_steps: int = 2500
-    checkpoint_every_n_steps: int = 100
+    checkpoint_every_n_steps: int = 250
     val_check_interval: int = 500
     limit_val_batches: int | float | None = None
     gradient_clip_val: float | None = None
@@ -64,7 +64,7 @@ class EvaluationConfig:
             evaluation then counts as failed, and training goes on.
     """
 
-    every_n_steps: int = 250
+    every_n_steps: int = 100
     episodes: int = 10
     final_episodes: int = 10
     seed: int = 1000

@@ -26,8 +26,8 @@ class ImaginesRewards(Protocol):
 class OfflineSelectionCallback(pl.Callback):
     """Keeps the policy with the highest reward in long imagined rollouts.
 
-    Model-based off-policy evaluation, as surveyed in Paine et al., "Hyperparameter Selection for
-    Offline Reinforcement Learning" (2020): what is trained with a horizon of some steps and a
+    Model-based off-policy evaluation, one of the methods that Fu et al., "Benchmarks for Deep
+    Off-Policy Evaluation" (ICLR 2021), compare: what is trained with a horizon of some steps and a
     critic behind it is judged over many more steps without the critic. The starts are states of the
     data and, like the random numbers, the same every time, so that policies are compared on equal
     terms. It says nothing of where the world model is wrong; where the policy exploits it for long,

@@ -9,6 +9,7 @@ from lawm.action_prediction_module import ActionPredictionModule
 from lawm.action_predictor import ActionPredictorConfig, ClonedAgent
 from lawm.agent import LatentActionAgent
 from lawm.checkpoint_file import newest_checkpoint, read_checkpoint
+from lawm.errors import LawmError
 from lawm.policy_module import ConstraintConfig, LatentPolicyModule
 from lawm.run_folder import RunFolder, StageFolder, open_run_folder
 from lawm.spec import DataSpec
@@ -29,11 +30,18 @@ def load(run: str | Path, checkpoint: CheckpointName = "last") -> LatentActionAg
             the return in the environment along the run.
 
     Raises:
-        LawmError: There is no such run, no policy in it yet, or a checkpoint is damaged.
+        LawmError: There is no such run, no policy in it yet, none was selected, or a
+            checkpoint is damaged.
     """
     folder = open_run_folder(Path(run))
     stage = folder.stage("policy")
     if checkpoint == "selected":
+        if not stage.selected_checkpoint.is_file():
+            raise LawmError(
+                f"{stage.selected_checkpoint} does not exist: no policy of this run was selected by "
+                "imagined reward. A cloned policy has no world model to imagine in, and older runs "
+                "did not select. Take the checkpoint `last` or `best`."
+            )
         saved = read_checkpoint(stage.selected_checkpoint)
     elif checkpoint == "best":
         saved = read_checkpoint(stage.best_checkpoint)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from tiny_runs import tiny_fit, tiny_shard
@@ -66,3 +67,11 @@ def test_data_without_an_environment_needs_one_named(tmp_path, capsys):
     assert main(["evaluate", str(run)]) == 2
     assert "give one with --env_id" in capsys.readouterr().err
     assert main(["evaluate", str(run), "--env_id", "tiny/line", "--episodes", "1"]) == 0
+
+
+def test_a_run_that_selected_no_policy_says_so(finished_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    RunFolder(run).stage("policy").selected_checkpoint.unlink()
+    assert main(["evaluate", str(run), "--checkpoint", "selected"]) == 2
+    assert "no policy of this run was selected" in capsys.readouterr().err

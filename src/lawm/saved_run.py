@@ -39,8 +39,8 @@ def load(run: str | Path, checkpoint: CheckpointName = "last") -> LatentActionAg
         if not stage.selected_checkpoint.is_file():
             raise LawmError(
                 f"{stage.selected_checkpoint} does not exist: no policy of this run was selected "
-                "by imagined reward. A cloned policy has no world model to imagine in, and older runs "
-                "did not select. Take the checkpoint `last` or `best`."
+                "by imagined reward. A cloned policy has no world model to imagine in, and older "
+                "runs did not select. Take the checkpoint `last` or `best`."
             )
         saved = read_checkpoint(stage.selected_checkpoint)
     elif checkpoint == "best":

@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lawm.callbacks.evaluation_point import EvaluationPoint, PredictsReturn, write_csv
+from lawm.callbacks.policy_look import PolicyLookCallback
 from lawm.envs.simulator_process import SimulatorFault
 from lawm.errors import LawmError
 from lawm.evaluation import Evaluator
@@ -30,7 +31,7 @@ DISCOUNTED_RETURN = "evaluation/discounted_return"
 _log = logging.getLogger(__name__)
 
 
-class EvaluationCallback(pl.Callback):
+class EvaluationCallback(PolicyLookCallback):
     """Runs the module's agent for whole episodes every so often and when training ends.
 
     The module must have a method ``agent() -> lawm.evaluation.Agent`` that shares its weights.
@@ -89,10 +90,9 @@ class EvaluationCallback(pl.Callback):
             csv_path: One row an evaluation; the file always holds :attr:`results`, no more.
             best_checkpoint_path: Weights of the evaluation with the highest mean return so far.
         """
-        assert every_n_steps > 0, every_n_steps
+        super().__init__(every_n_steps)
         self._env_id = env_id
         self._action_repeat = action_repeat
-        self._every_n_steps = every_n_steps
         self._episodes = episodes
         self._final_episodes = final_episodes
         self._seed = seed
@@ -103,7 +103,6 @@ class EvaluationCallback(pl.Callback):
         self._csv_path = Path(csv_path) if csv_path else None
         self._best_checkpoint_path = best_checkpoint_path
         self._evaluator: Evaluator | None = None
-        self._last_step = 0
         self.results = []
         self.best = None
         self.final = None
@@ -124,30 +123,11 @@ class EvaluationCallback(pl.Callback):
         )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count the steps to the next evaluation from where training starts or resumes."""
-        self._last_step = trainer.global_step
-        self.final = None  # a restored one was at the end of a shorter training
+        """Forget the end of a shorter training, which may have been restored."""
+        super().on_train_start(trainer, pl_module)
+        self.final = None
         if trainer.is_global_zero and isinstance(pl_module, PredictsReturn):
             _lay_out_chart(trainer)
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: object,
-        batch: object,
-        batch_idx: int,
-    ) -> None:
-        """Evaluate when a multiple of ``every_n_steps`` was reached or passed."""
-        step, last_step = trainer.global_step, self._last_step
-        self._last_step = step
-        is_due = step // self._every_n_steps > last_step // self._every_n_steps
-        if is_due and step != trainer.max_steps:  # there the final evaluation follows
-            self._evaluate(trainer, pl_module, final=False)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Evaluate the trained policy."""
-        self._evaluate(trainer, pl_module, final=True)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Free the simulators."""
@@ -166,7 +146,8 @@ class EvaluationCallback(pl.Callback):
         self.best = max(done, key=lambda point: point.mean, default=None)
         self.final = self.results[-1] if self.results and self.results[-1].final else None
 
-    def _evaluate(self, trainer: pl.Trainer, pl_module: pl.LightningModule, final: bool) -> None:
+    def look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, final: bool) -> None:
+        """Evaluate the policy on rank 0, and save it if it is the best so far."""
         is_best = False
         if trainer.is_global_zero:
             point = self._measure(trainer.global_step, pl_module, final)

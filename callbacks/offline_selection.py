@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from lawm.callbacks.policy_look import PolicyLookCallback
 from lawm.rssm import ModelState
 
 IMAGINED_REWARD = "selection/imagined_reward"
@@ -23,7 +24,7 @@ class ImaginesRewards(Protocol):
         ...
 
 
-class OfflineSelectionCallback(pl.Callback):
+class OfflineSelectionCallback(PolicyLookCallback):
     """Keeps the policy with the highest reward in long imagined rollouts.
 
     Model-based off-policy evaluation, one of the methods that Fu et al., "Benchmarks for Deep
@@ -55,40 +56,16 @@ class OfflineSelectionCallback(pl.Callback):
         num_steps: int = 100,
         seed: int = 0,
     ) -> None:
+        super().__init__(every_n_steps)
         self._starts = starts
-        self._every_n_steps = every_n_steps
         self._checkpoint_path = checkpoint_path
         self._num_starts, self._num_steps, self._seed = num_starts, num_steps, seed
-        self._last_step = 0
         self.points: list[tuple[int, float]] = []
 
     @property
     def selected(self) -> tuple[int, float] | None:
         """None before the first look."""
         return max(self.points, key=lambda point: point[1], default=None)
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count the steps to the next look from where training starts or resumes."""
-        self._last_step = trainer.global_step
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: object,
-        batch: object,
-        batch_idx: int,
-    ) -> None:
-        """Look when a multiple of ``every_n_steps`` was reached or passed."""
-        step, last_step = trainer.global_step, self._last_step
-        self._last_step = step
-        if step // self._every_n_steps > last_step // self._every_n_steps:
-            self._look(trainer, pl_module)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the trained policy."""
-        if not self.points or self.points[-1][0] != trainer.global_step:
-            self._look(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """The points so far."""
@@ -98,12 +75,14 @@ class OfflineSelectionCallback(pl.Callback):
         """Go on from those of the checkpoint."""
         self.points = [(step, reward) for step, reward in state_dict["points"]]
 
-    def _look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        start = self._starts(self._num_starts).to(module.device)
-        devices = [module.device] if module.device.type == "cuda" else []
+    def look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, final: bool) -> None:
+        """Let the policy act in imagination, and save it if nothing earned more so far."""
+        del final
+        start = self._starts(self._num_starts).to(pl_module.device)
+        devices = [pl_module.device] if pl_module.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(self._seed + trainer.global_rank)
-            rewards = _imagines(module).rollout_reward(start, self._num_steps)
+            rewards = _imagines(pl_module).rollout_reward(start, self._num_steps)
         # The ranks agree on the mean; saving is a collective call
         reward = float(trainer.strategy.reduce(rewards.mean(), reduce_op="mean"))
         before = self.selected

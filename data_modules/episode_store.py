@@ -24,6 +24,7 @@ from lawm.data_modules.window_sampler import WindowPool
 from lawm.spec import ObservationSpec
 
 MIN_STD = 1e-3  # a dimension that hardly moves is not blown up by standardisation
+LEAST_CHANGE = 1e-2  # of the deviation: nor are the rounding errors of one that moves slowly
 STATISTICS_BLOCK = 65_536  # rows at a time, so that float64 copies stay small
 
 
@@ -172,18 +173,21 @@ class EpisodeStore:
         return bool(self.terminated[episodes.start : episodes.stop].any())
 
     def observation_specs(self, episodes: range) -> dict[str, ObservationSpec]:
-        """Shape of each observation; for states mean and deviation over ``episodes``."""
+        """Shape of each observation; for states the statistics over ``episodes``."""
         specs: dict[str, ObservationSpec] = {}
         for key, kind in self.obs.items():
             if kind.dtype == np.uint8:
                 specs[key] = ObservationSpec(shape=kind.step_shape, kind="image")
                 continue
             mean, std = self._mean_and_std(f"obs/{key}", episodes)
+            std = np.maximum(std, MIN_STD)
+            change = np.maximum(self._change(f"obs/{key}", episodes), LEAST_CHANGE * std)
             specs[key] = ObservationSpec(
                 shape=kind.step_shape,
                 kind="state",
                 mean=tuple(mean.tolist()),
-                std=tuple(np.maximum(std, MIN_STD).tolist()),
+                std=tuple(std.tolist()),
+                change=tuple(change.tolist()),
             )
         return specs
 
@@ -234,6 +238,20 @@ class EpisodeStore:
         mean = sum(block.sum(0, np.float64) for block in blocks()) / (end - first)
         squares = sum(((block - mean) ** 2).sum(0) for block in blocks())
         return mean, np.sqrt(squares / (end - first))
+
+    def _change(self, name: str, episodes: range) -> NDArray[np.float64]:
+        """(D,) root mean square of what a row differs by from the one before in its episode."""
+        first, end = int(self.offset[episodes.start]), int(self.offset[episodes.stop])
+        begins = self.offset[episodes.start + 1 : episodes.stop]  # rows without one before
+        squares, count = np.zeros(()), 0
+        for start in range(first, end - 1, STATISTICS_BLOCK):
+            stop = min(start + STATISTICS_BLOCK + 1, end)  # a row of the next block, too
+            rows = self.rows.span(name, start, stop).astype(np.float64)
+            inside = ~np.isin(np.arange(start + 1, stop), begins)
+            squares = squares + (np.diff(rows, axis=0)[inside] ** 2).sum(0)
+            count += int(inside.sum())
+        change: NDArray[np.float64] = np.sqrt(squares / count)
+        return change
 
 
 def _torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:

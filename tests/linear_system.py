@@ -40,7 +40,8 @@ def simulate(episodes: int, steps: int, seed: int, disturbance: float = 0.0) -> 
 def spec_of(data: Trajectories) -> DataSpec:
     rows = data.obs.reshape(-1, OBS_DIM)
     mean, std = tuple(rows.mean(axis=0).tolist()), tuple(rows.std(axis=0).tolist())
-    state = ObservationSpec((OBS_DIM,), "state", mean, std)
+    change = tuple(np.sqrt((np.diff(data.obs, axis=1) ** 2).mean(axis=(0, 1))).tolist())
+    state = ObservationSpec((OBS_DIM,), "state", mean, std, change)
     return DataSpec({"state": state}, (-1.0,) * ACTION_DIM, (1.0,) * ACTION_DIM)
 
 

@@ -26,7 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def make_spec(images: tuple[str, ...] = (), states: bool = True) -> DataSpec:
     """States, and images of 16 x 24 pixels by these keys."""
-    state = ObservationSpec((OBS_DIM,), "state", (0.0,) * OBS_DIM, (1.0,) * OBS_DIM)
+    state = ObservationSpec((OBS_DIM,), "state", *((x,) * OBS_DIM for x in (0.0, 1.0, 0.5)))
     observations = {key: ObservationSpec(IMAGE_SHAPE, "image") for key in images}
     if states:
         observations["state"] = state

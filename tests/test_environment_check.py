@@ -17,7 +17,9 @@ PIXELS = DataSpec(
     {"pixels": ObservationSpec((8, 8, 3), "image")}, (-1.0,), (1.0,), WALKER, renderer=RENDERER
 )
 STATES = replace(
-    PIXELS, observations={"state": ObservationSpec((24,), "state", (0.0,), (1.0,))}, renderer=None
+    PIXELS,
+    observations={"state": ObservationSpec((24,), "state", (0.0,), (1.0,), (1.0,))},
+    renderer=None,
 )
 
 

@@ -14,14 +14,16 @@ from lawm.world_model_module import WorldModelModule
 
 
 @torch.no_grad()
-def action_r2(module, batch, next_embedding_of=slice(None)):
-    """R^2 of the action decoded from q_free, which reads the next frame of the given rows."""
+def action_r2(module, batch, transitions_of=slice(None)):
+    """R^2 of the action decoded from q_free, which reads the transitions of the given rows."""
     torch.manual_seed(0)
     model, rows = module.model, batch.num_labelled
     observed = model.observe(batch)
     latent_action, before = model.latent_action, observed.features[:-1]
-    following = observed.embed[1:, next_embedding_of]
-    inverse = latent_action.inverse_posterior(before, latent_action.project_next(following))
+    obs = {"state": batch.obs["state"].transpose(0, 1)}
+    transitions = model.transitions(obs, {}, dim=0)[:, transitions_of]
+    projected = latent_action.project_transition(transitions)
+    inverse = latent_action.inverse_posterior(before, projected)
     decoded = latent_action.decode(before, latent_action.latent.mode(inverse))
     target = batch.action.transpose(0, 1)
     assert decoded.shape == target.shape == (STEPS, rows, 2)
@@ -47,4 +49,4 @@ def test_the_latent_action_of_a_linear_system_is_recovered_from_four_labelled_ep
     # The actions are drawn anew at each step: without the right next frame there is nothing to see
     assert action_r2(module, everything) > 0.8
     assert untrained < 0.1
-    assert action_r2(module, everything, next_embedding_of=torch.arange(8).roll(1)) < 0.1
+    assert action_r2(module, everything, transitions_of=torch.arange(8).roll(1)) < 0.1

@@ -45,6 +45,7 @@ def filter_episode(model, obs, action):
     """Step by step: obs (T + 1, D), action (T, A) or None where it is hidden."""
     rssm, latent_action = model.rssm.bind(), model.latent_action
     embed = model.encoder({"state": obs})[:, None]
+    transitions = model.transitions({"state": obs[:, None]}, {}, dim=0)
     h = model.rssm.initial_h(1, embed)
     states = []
     for t, e in enumerate(embed):
@@ -54,7 +55,8 @@ def filter_episode(model, obs, action):
             break
         s = state.features
         if action is None:
-            params = latent_action.inverse_posterior(s, latent_action.project_next(embed[t + 1]))
+            projected = latent_action.project_transition(transitions[t])
+            params = latent_action.inverse_posterior(s, projected)
             u = latent_action.latent.mode(params)
             decoded = latent_action.decode(s, u)
         else:

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from model_factory import ACTION_DIM, SMALL, VARIANTS, make_batch, make_model, make_spec
+from model_factory import ACTION_DIM, OBS_DIM, SMALL, VARIANTS, make_batch, make_model, make_spec
 
 from lawm.batch import Batch
 from lawm.imagination import imagine
@@ -100,10 +100,10 @@ def test_decoded_actions_stay_within_the_bounds():
 def test_bound_layers_compute_what_the_modules_compute():
     model = make_model().eval()  # no dropout, which would differ between the calls
     features, u = torch.randn(4, model.rssm.feature_size), torch.randn(4, 3)
-    embed, action = torch.randn(4, 16), torch.randn(4, ACTION_DIM)
+    transition, action = torch.randn(4, 2 * OBS_DIM), torch.randn(4, ACTION_DIM)
     latent_action, step = model.latent_action, model.latent_action.bind()
     torch.testing.assert_close(step.decode(features, u), latent_action.decode(features, u))
-    projected = latent_action.project_next(embed)
+    projected = latent_action.project_transition(transition)
     torch.testing.assert_close(
         step.inverse_posterior(features, projected),
         latent_action.inverse_posterior(features, projected),
@@ -138,7 +138,7 @@ def test_a_spec_from_before_knows_nothing_of_terminal_states():
 
 def test_several_keys_are_encoded_and_decoded_together():
     spec = make_spec()
-    extra = ObservationSpec((2,), "state", (0.0, 0.0), (1.0, 1.0))
+    extra = ObservationSpec((2,), "state", (0.0, 0.0), (1.0, 1.0), (0.5, 0.5))
     spec = dataclasses.replace(spec, observations={**spec.observations, "touch": extra})
     model = WorldModel(spec, WorldModelConfig(deter=16, hidden=16, embed=16))
     batch = make_batch()

@@ -20,6 +20,7 @@ from lawm.agent import actions_in_units, batched_observations
 from lawm.batch import Batch, EpisodeBatch
 from lawm.errors import LawmError
 from lawm.networks import MLP
+from lawm.observation_transitions import ObservationTransitions
 from lawm.observations import ObservationEncoder, ObservationSizes
 from lawm.spec import DataSpec
 
@@ -48,7 +49,9 @@ class ActionPredictorConfig:
 class ActionPredictor(nn.Module):
     """The mean of ``p(a_t | o_{t - before}, ..., o_{t + after})``.
 
-    At the ends of a window the first or last observation is repeated.
+    A policy reads embeddings. Inverse dynamics, which look ahead, read the transitions from each of
+    these observations to the next, as q_free does (:mod:`lawm.observation_transitions`). At the
+    ends of a window the first or last of what is read is repeated.
 
     Raises:
         LawmError: A number of observations is negative.
@@ -63,30 +66,36 @@ class ActionPredictor(nn.Module):
                     "a number of observations from 0."
                 )
         self.spec, self.config = spec, config
+        seen = spec.observations
+        if config.after:  # transitions read states as they are
+            seen = {key: item for key, item in seen.items() if item.kind == "image"}
         self.encoder = ObservationEncoder(
-            spec, ObservationSizes(config.hidden, config.embed, config.num_layers)
+            replace(spec, observations=seen),
+            ObservationSizes(config.hidden, config.embed, config.num_layers),
         )
-        frames = config.before + 1 + config.after
+        self.transitions = ObservationTransitions(spec, config.embed) if config.after else None
+        read = (config.before + 1) * self.encoder.size
+        if self.transitions:
+            read = (config.before + config.after) * self.transitions.size
         self.head = MLP(
-            frames * self.encoder.size,
-            config.hidden,
-            spec.action_dim,
-            config.num_layers,
-            dropout=config.dropout,
+            read, config.hidden, spec.action_dim, config.num_layers, dropout=config.dropout
         )
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
         """``{key: (B, T + 1, *shape)} -> (B, T, A)``, within (-1, 1)."""
-        embed = self.encoder(obs)
-        steps = torch.arange(embed.shape[1] - 1, device=embed.device)
-        offsets = range(-self.config.before, self.config.after + 1)
-        last = embed.shape[1] - 1
-        frames = [embed[:, (steps + offset).clamp(0, last)] for offset in offsets]
-        return self.of_frames(torch.cat(frames, dim=-1))
+        before, after = self.config.before, self.config.after
+        if self.transitions is None:
+            around, count = self.encoder(obs)[:, :-1], before + 1
+        else:
+            around, count = self.transitions(obs, self.encoder.embeds(obs), dim=1), before + after
+        steps = torch.arange(around.shape[1], device=around.device)
+        last = around.shape[1] - 1
+        read = [around[:, (steps + i - before).clamp(0, last)] for i in range(count)]
+        return self.of_frames(torch.cat(read, dim=-1))
 
-    def of_frames(self, embeds: Tensor) -> Tensor:
-        """From embeddings side by side, the earliest first: ``(..., frames * E) -> (..., A)``."""
-        return torch.tanh(self.head(embeds))
+    def of_frames(self, read: Tensor) -> Tensor:
+        """From embeddings or transitions side by side, the earliest first: ``(..., A)``."""
+        return torch.tanh(self.head(read))
 
 
 class PseudoLabeller:

@@ -40,7 +40,7 @@ def filter_windows(
         latent_action: The four distributions around u.
         transition_input: What enters the recurrence.
         embed_projected: :meth:`~lawm.rssm.RSSM.project_embed`, ``(T + 1, B, hidden)``.
-        known: Actions, what of the next observations was projected ahead, and the noise of u.
+        known: Actions, what of the observations was projected ahead, and the noise of u.
         z_noise: Noise of z, ``(T + 1, B, ·)``.
     """
     if not _scan_applies(rssm, latent_action, transition_input):
@@ -50,10 +50,10 @@ def filter_windows(
         action=known.action,
         z_noise=z_noise,
         u_noise=known.noise[:, num_known:].contiguous(),
-        dropout_mask=latent_action.decoder_dropout.mask(known.next_projected),
+        dropout_mask=latent_action.decoder_dropout.mask(known.inverse_projected),
     )
     features, z_posterior, inverse_posterior = observe_scan(
-        rssm, latent_action, embed_projected, known.next_projected, inputs
+        rssm, latent_action, embed_projected, known.inverse_projected, inputs
     )
     return Filtered(features, z_posterior, inverse_posterior, None)
 

@@ -2,11 +2,13 @@
 
     prior              p(u_t | s_t)
     action posterior   q_act(u_t | s_t, a_t)        where the action is known
-    inverse posterior  q_free(u_t | s_t, e_{t+1})   where it is not
+    inverse posterior  q_free(u_t | s_t, o_t, o_{t+1})   where it is not
     action decoder     p(a_t | s_t, u_t)
 
-The inverse posterior reads the next EMBEDDING; reading s_{t+1} would be circular, since s_{t+1}
-depends on u_t. The alignment of the two posteriors is our own derivation; the factorisation is
+The inverse posterior reads the next OBSERVATION; reading s_{t+1} would be circular, since s_{t+1}
+depends on u_t. It reads o_t anew, beside s_t, whose z_t is a noisy sample: what an action changes
+in one step may be less than that noise. How it reads the two (:mod:`lawm.observation_transitions`)
+and the alignment of the two posteriors is our own derivation; the factorisation is
 that of "Latent Action World Models for Control with Unlabeled Trajectories" (arXiv 2512.10016).
 """
 
@@ -41,7 +43,7 @@ class LatentActionModel(nn.Module):
         latent: The kind of u.
         features: Size of s = [h, z].
         hidden: Width of the layers.
-        embed: Size of the observation's embedding e.
+        transition_size: Size of what q_free reads of o_t and o_{t+1}.
         action_dim: A.
         min_std: Lower bound of the decoder's standard deviation, in units of the action's
             half-range.
@@ -55,7 +57,7 @@ class LatentActionModel(nn.Module):
         latent: Latent,
         features: int,
         hidden: int,
-        embed: int,
+        transition_size: int,
         action_dim: int,
         min_std: float,
         max_std: float,
@@ -69,7 +71,7 @@ class LatentActionModel(nn.Module):
         self.action_projection = nn.Linear(action_dim, hidden, bias=False)
         self.action_layer = NormedLinear(features, hidden)
         self.action_output = nn.Linear(hidden, latent.num_params)
-        self.inverse_projection = nn.Linear(embed, hidden, bias=False)
+        self.inverse_projection = nn.Linear(transition_size, hidden, bias=False)
         self.inverse_layer = NormedLinear(features, hidden)
         self.inverse_output = nn.Linear(hidden, latent.num_params)
         self.decoder_layer = NormedLinear(features + latent.size, hidden)
@@ -104,9 +106,9 @@ class LatentActionModel(nn.Module):
         """The part of q_act that does not depend on s, for all steps at once."""
         return self.action_layer.project(self.action_projection(action))
 
-    def project_next(self, next_embed: Tensor) -> Tensor:
+    def project_transition(self, transition: Tensor) -> Tensor:
         """The part of q_free that does not depend on s, for all steps at once."""
-        return self.inverse_layer.project(self.inverse_projection(next_embed))
+        return self.inverse_layer.project(self.inverse_projection(transition))
 
     def prior(self, features: Tensor) -> Tensor:
         """Parameters of ``p(u | s)``."""
@@ -119,7 +121,7 @@ class LatentActionModel(nn.Module):
         return out
 
     def inverse_posterior(self, features: Tensor, next_projected: Tensor) -> Tensor:
-        """Parameters of ``q_free(u | s, e')``, e' through :meth:`project_next`."""
+        """Parameters of ``q_free(u | s, o, o')``, o and o' through the projection."""
         out: Tensor = self.inverse_output(self.inverse_layer(features, next_projected))
         return out
 

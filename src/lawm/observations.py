@@ -89,8 +89,12 @@ class ObservationEncoder(nn.Module):
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
         """``{key: (..., *shape)} -> (..., size)``."""
-        parts = [enc(obs[key]) for key, enc in zip(self.keys, self.encoders, strict=True)]
+        parts = list(self.embeds(obs).values())
         return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+
+    def embeds(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The embedding of each key, ``{key: (..., *shape)} -> {key: (..., embed)}``."""
+        return {key: enc(obs[key]) for key, enc in zip(self.keys, self.encoders, strict=True)}
 
     def split(self, embed: Tensor) -> dict[str, Tensor]:
         """The part of each key, ``(..., size) -> {key: (..., embed)}``."""

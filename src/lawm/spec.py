@@ -16,6 +16,7 @@ class ObservationSpec:
     kind: Literal["state", "image"]  # float32 or uint8 on disk
     mean: tuple[float, ...] = ()  # per dimension over the training episodes; empty for images
     std: tuple[float, ...] = ()  # likewise, never below 1e-3
+    change: tuple[float, ...] = ()  # root mean square of o_{t+1} - o_t, never below 1e-2 of std
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class DataSpec:
                 kind=item["kind"],
                 mean=tuple(item["mean"]),
                 std=tuple(item["std"]),
+                change=tuple(item["change"]),
             )
             for key, item in values["observations"].items()
         }

@@ -36,7 +36,7 @@ class KnownAhead:
 
     action: Tensor  # (T, K, A), or as TransitionInput.known_rows makes it
     action_projected: Tensor  # (T, L, hidden), LatentActionModel.project_action
-    next_projected: Tensor  # (T, F, hidden), LatentActionModel.project_next of the rest
+    inverse_projected: Tensor  # (T, F, hidden), LatentActionModel.project_transition of the rest
     noise: Tensor  # (T, B, U), of u
 
 
@@ -86,7 +86,7 @@ class ActionInput:
         """Known actions as they are, decoded ones for the action-free rows."""
         num_labelled = known.action.shape[1]
         free = features[num_labelled:]
-        params = model.inverse_posterior(free, known.next_projected[t])
+        params = model.inverse_posterior(free, known.inverse_projected[t])
         u = model.latent.sample(params, known.noise[t, num_labelled:])
         x = torch.cat([known.action[t], model.decode(free, u)])
         return TransitionStep(x, None, params)
@@ -116,7 +116,7 @@ class LatentInput:
         """A sample of q_act or q_free."""
         num_labelled = known.action.shape[1]
         labelled = model.action_posterior(features[:num_labelled], known.action_projected[t])
-        free = model.inverse_posterior(features[num_labelled:], known.next_projected[t])
+        free = model.inverse_posterior(features[num_labelled:], known.inverse_projected[t])
         x = model.latent.sample(torch.cat([labelled, free]), known.noise[t])
         return TransitionStep(x, labelled, free)
 

@@ -18,6 +18,7 @@ from lawm.filtering import filter_windows
 from lawm.latent_action import LatentActionModel
 from lawm.latents import LatentKind, make_latent
 from lawm.networks import MLP
+from lawm.observation_transitions import ObservationTransitions
 from lawm.observations import (
     ObservationDecoder,
     ObservationEncoder,
@@ -127,12 +128,13 @@ class WorldModel(nn.Module):
         self.random_shift = RandomShift(images, c.image_shift)
         self.encoder = ObservationEncoder(spec, c.observation_sizes())
         self.rssm = RSSM(stoch, c.deter, c.hidden, self.encoder.size, self.transition_input.size)
+        self.transitions = ObservationTransitions(spec, c.embed)
         features = self.rssm.feature_size
         self.latent_action = LatentActionModel(
             latent_action,
             features,
             c.hidden,
-            self.encoder.size,
+            self.transitions.size,
             spec.action_dim,
             c.action_min_std,
             c.action_max_std,
@@ -151,7 +153,8 @@ class WorldModel(nn.Module):
         obs = {key: value.transpose(0, 1) for key, value in batch.obs.items()}
         embed = self.encoder(self.random_shift(obs))
         steps, rows = embed.shape[0] - 1, embed.shape[1]
-        next_projected = self.latent_action.project_next(embed[1:])
+        transitions = self.transitions(obs, self.encoder.split(embed), dim=0)
+        inverse_projected = self.latent_action.project_transition(transitions)
         action = batch.action.transpose(0, 1)
         action_projected = self.latent_action.project_action(action)
         action_known = self.transition_input.known_rows(action, rows)
@@ -159,7 +162,7 @@ class WorldModel(nn.Module):
         known = KnownAhead(
             action_known,
             action_projected,
-            next_projected[:, num_known:],
+            inverse_projected[:, num_known:],
             self.latent_action.latent.noise(embed, steps, rows),
         )
         filtered = filter_windows(
@@ -179,7 +182,9 @@ class WorldModel(nn.Module):
             action_posterior = self.latent_action.action_posterior(
                 before[:, : batch.num_labelled], action_projected
             )
-        known_inverse = self.latent_action.inverse_posterior(before, next_projected[:, :num_known])
+        known_inverse = self.latent_action.inverse_posterior(
+            before, inverse_projected[:, :num_known]
+        )
         return Observed(
             embed=embed,
             h=h,

@@ -94,24 +94,37 @@ def test_statistics_are_of_the_training_episodes(store):
     assert specs["camera"].mean == ()
 
 
-def test_deviation_has_a_floor(tmp_path):
-    path = tmp_path / "still.h5"
+def state_spec(path, *episodes):
+    """What the store says of the states, ``(T + 1, D)`` each."""
     with ShardWriter(path, action_low=[-1.0], action_high=[1.0]) as writer:
-        writer.add_episode(
-            {"state": np.full((3, 2), 1e4)},
-            np.zeros((2, 1)),
-            None,
-            terminated=False,
-            truncated=True,
-            source_id="",
-        )
+        for states in episodes:
+            writer.add_episode(
+                {"state": states},
+                np.zeros((len(states) - 1, 1)),
+                None,
+                terminated=False,
+                truncated=True,
+                source_id="",
+            )
     nothing = np.array([], np.int64)
-    split = EpisodeSplit(held_out=nothing, labelled=np.array([0]), free=nothing)
+    split = EpisodeSplit(held_out=nothing, labelled=np.arange(len(episodes)), free=nothing)
     store = load_store(read_headers([path], []), split, rewards_on_action_free=False)
-    assert store.observation_specs(range(store.labelled.start, store.free.stop))["state"].std == (
-        1e-3,
-        1e-3,
-    )
+    return store.observation_specs(store.labelled)["state"]
+
+
+def test_deviation_and_change_have_a_floor(tmp_path):
+    spec = state_spec(tmp_path / "still.h5", np.full((3, 2), 1e4))
+    assert spec.std == (1e-3, 1e-3)
+    assert spec.change == (1e-5, 1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 5, 7, 100])
+def test_the_usual_change_is_taken_within_episodes(block, tmp_path, monkeypatch):
+    monkeypatch.setattr("lawm.data_modules.episode_store.STATISTICS_BLOCK", block)
+    first = np.cumsum(np.array([[0.0, 0], [1, 2], [-1, 2], [1, -2]]), axis=0)
+    second = 50.0 + np.cumsum(np.array([[0, 0], [-1, 4], [1, 4]]), axis=0)
+    spec = state_spec(tmp_path / "a.h5", first, second)
+    np.testing.assert_allclose(spec.change, [1.0, np.sqrt((3 * 4 + 2 * 16) / 5)], rtol=1e-12)
 
 
 def test_episode_batch_pads_at_the_end(store):

@@ -64,7 +64,7 @@ def observe_scan(
     rssm: RSSM,
     latent_action: LatentActionModel,
     embed_projected: Tensor,
-    next_projected: Tensor,
+    inverse_projected: Tensor,
     inputs: ObserveInputs,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Filter a batch of windows.
@@ -73,7 +73,7 @@ def observe_scan(
         rssm: The recurrence.
         latent_action: The inverse posterior and the decoder.
         embed_projected: :meth:`~lawm.rssm.RSSM.project_embed`, ``(T + 1, B, hidden)``.
-        next_projected: :meth:`~lawm.latent_action.LatentActionModel.project_next` of the
+        inverse_projected: :meth:`~lawm.latent_action.LatentActionModel.project_transition` of the
             action-free rows, ``(T, F, hidden)``.
         inputs: The rest.
 
@@ -82,8 +82,11 @@ def observe_scan(
         ``(T, F, 2 U)``.
     """
     parameters = [p for module in _modules(rssm, latent_action) for p in module.parameters()]
-    embed_projected, next_projected = embed_projected.contiguous(), next_projected.contiguous()
-    wanted = (embed_projected, next_projected, *parameters)
+    embed_projected, inverse_projected = (
+        embed_projected.contiguous(),
+        inverse_projected.contiguous(),
+    )
+    wanted = (embed_projected, inverse_projected, *parameters)
     trained = torch.is_grad_enabled() and any(x.requires_grad for x in wanted)
     loop = _Loop(rssm, latent_action, inputs, trained)
     out: tuple[Tensor, Tensor, Tensor] = _ObserveScan.apply(loop, *wanted)  # type: ignore[no-untyped-call]
@@ -180,9 +183,9 @@ class _Loop:
             setattr(self.call, layer, getattr(self, layer).structure)
         run_kernel(name, self.call)
 
-    def forward(self, embed_projected: Tensor, next_projected: Tensor) -> None:
+    def forward(self, embed_projected: Tensor, inverse_projected: Tensor) -> None:
         """Fill the buffers."""
-        self.call.embed, self.call.next = address(embed_projected), address(next_projected)
+        self.call.embed, self.call.next = address(embed_projected), address(inverse_projected)
         self._run("lawm_observe_forward")
 
     def backward(self, d_features: Tensor, d_z_params: Tensor, d_u_params: Tensor) -> Tensor:
@@ -253,11 +256,11 @@ class _ObserveScan(Function):
         ctx: Any,  # noqa: ANN401
         loop: _Loop,
         embed_projected: Tensor,
-        next_projected: Tensor,
+        inverse_projected: Tensor,
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        loop.forward(embed_projected, next_projected)
-        ctx.save_for_backward(embed_projected, next_projected, *parameters)
+        loop.forward(embed_projected, inverse_projected)
+        ctx.save_for_backward(embed_projected, inverse_projected, *parameters)
         ctx.loop = loop
         # detached: an output that the graph itself holds on to would never be freed
         features = loop.state[:, :, : loop.size].contiguous()

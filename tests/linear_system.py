@@ -19,10 +19,13 @@ class Trajectories:
     action: np.ndarray  # (E, T, 2), uniform in [-1, 1]
 
 
-def simulate(episodes: int, steps: int, seed: int, disturbance: float = 0.0) -> Trajectories:
+def simulate(
+    episodes: int, steps: int, seed: int, disturbance: float = 0.0, pace: float = 1.0
+) -> Trajectories:
     """``s' = A s + B a + w``, A a damped rotation, the same for every seed; observations are s.
 
     w is normal with the standard deviation ``disturbance``: nobody's action, and seen only in s'.
+    With a ``pace`` below 1 each step goes that share of the way, and w is as it was.
     """
     system = np.random.default_rng(0)
     rotation, _ = np.linalg.qr(system.normal(size=(OBS_DIM, OBS_DIM)))
@@ -32,7 +35,8 @@ def simulate(episodes: int, steps: int, seed: int, disturbance: float = 0.0) -> 
     obs = np.zeros((episodes, steps + 1, OBS_DIM))
     obs[:, 0] = rng.normal(size=(episodes, OBS_DIM))
     for t in range(steps):
-        obs[:, t + 1] = obs[:, t] @ a_matrix.T + action[:, t] @ b_matrix.T
+        goal = obs[:, t] @ a_matrix.T + action[:, t] @ b_matrix.T
+        obs[:, t + 1] = obs[:, t] + pace * (goal - obs[:, t])
         obs[:, t + 1] += disturbance * rng.normal(size=(episodes, OBS_DIM))
     return Trajectories(obs, action)
 

@@ -54,6 +54,7 @@ class TransitionInput(Protocol):
 
     size: int
     infers_actions: bool  # whether q_free has a part in filtering action-free rows
+    inverse_kl_gradient: float  # of LossOptions, where that is None
 
     def known_rows(self, action: Tensor, num_rows: int) -> Tensor:
         """``(T, K, ·)`` for the rows that need no inference, from the actions (T, L, A) of B."""
@@ -68,9 +69,14 @@ class TransitionInput(Protocol):
 
 
 class ActionInput:
-    """x is the action."""
+    """x is the action.
+
+    Its bounds are the bottleneck of u on action-free rows; the KL to the prior need not be one too:
+    where an observation says little about the action, in nats, it would draw q_free to the prior.
+    """
 
     infers_actions = True
+    inverse_kl_gradient = 0.0
 
     def __init__(self, action_dim: int) -> None:
         self.size = action_dim
@@ -98,9 +104,10 @@ class ActionInput:
 
 
 class LatentInput:
-    """x is the latent action."""
+    """x is the latent action; nothing but the KL to the prior keeps u from telling the future."""
 
     infers_actions = True
+    inverse_kl_gradient = 1.0
 
     def __init__(self, latent_size: int) -> None:
         self.size = latent_size

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lawm.batch import Batch
 from lawm.filtering import filter_windows
+from lawm.fused.dropout import Dropout
 from lawm.latent_action import LatentActionModel
 from lawm.latents import LatentKind, make_latent
 from lawm.networks import MLP
@@ -51,6 +52,8 @@ class WorldModelConfig:
         action_min_std: Least standard deviation of p(a|s,u); actions lie in [-1, 1].
         action_max_std: Greatest one.
         action_dropout: Dropout in the action decoder, which sees the labelled rows alone.
+        feature_dropout: Dropout of s where actions are learned from labels: in q_act, q_free and
+            the decoder. An action read out of u generalises, one read out of s is remembered.
         reward_dropout: Dropout in the reward head.
         observation_loss: How images are learned from: ``reconstruction``, or
             ``redundancy_reduction`` without a decoder (:mod:`lawm.redundancy_reduction`). States
@@ -76,6 +79,7 @@ class WorldModelConfig:
     action_min_std: float = 0.05
     action_max_std: float = 0.5
     action_dropout: float = 0.3
+    feature_dropout: float = 0.5
     reward_dropout: float = 0.0
     observation_loss: ObservationLossName = "reconstruction"
     image_depth: int = 16
@@ -106,6 +110,7 @@ class Observed:
     z_posterior: Tensor  # (T + 1, B, ·)
     z_prior: Tensor  # (T + 1, B, ·)
     features: Tensor  # (T + 1, B, D + Z)
+    labelled_features: Tensor  # (T, L, D + Z), of the labelled rows, with dropout in training
     action_posterior: Tensor  # (T, L, ·), q_act of the labelled rows
     inverse_posterior: Tensor  # (T, B, ·), q_free of all rows
     action_prior: Tensor  # (T, B, ·), p(u | s)
@@ -129,6 +134,7 @@ class WorldModel(nn.Module):
         self.encoder = ObservationEncoder(spec, c.observation_sizes())
         self.rssm = RSSM(stoch, c.deter, c.hidden, self.encoder.size, self.transition_input.size)
         self.transitions = ObservationTransitions(spec, c.embed)
+        self.feature_dropout = Dropout(c.feature_dropout)
         features = self.rssm.feature_size
         self.latent_action = LatentActionModel(
             latent_action,
@@ -176,11 +182,12 @@ class WorldModel(nn.Module):
 
         features = filtered.features
         h, z = torch.split(features, [self.rssm.deter, self.rssm.latent.size], dim=-1)
-        before = features[:-1, :num_known]
+        before = self.feature_dropout(features[:-1, :num_known])
+        labelled_features = before[:, : batch.num_labelled]
         action_posterior = filtered.action_posterior
         if action_posterior is None:
             action_posterior = self.latent_action.action_posterior(
-                before[:, : batch.num_labelled], action_projected
+                labelled_features, action_projected
             )
         known_inverse = self.latent_action.inverse_posterior(
             before, inverse_projected[:, :num_known]
@@ -192,6 +199,7 @@ class WorldModel(nn.Module):
             z_posterior=filtered.z_posterior,
             z_prior=self.rssm.prior(h),
             features=features,
+            labelled_features=labelled_features,
             action_posterior=action_posterior,
             inverse_posterior=torch.cat([known_inverse, filtered.inverse_posterior], dim=1),
             action_prior=self.latent_action.prior(features)[:-1],

@@ -56,6 +56,9 @@ class LossOptions:
         kl_balance: Share of the state KL's gradient that trains the prior (DreamerV2, Alg. 2).
         free_nats: The state KL below this many nats a step is not pushed further.
         reward_std: Standard deviation of p(r|s), in the data's units of reward per step.
+        inverse_kl_gradient: Factor on the gradient of the action-free rows' KL(q_free||p) that
+            reaches q_free; 0 lets it train the prior alone. None: 0 where u reaches the dynamics
+            through a bounded action and beta is set by hand, else 1.
         labelled_weight: Weight of the labelled rows' mean.
         action_free_weight: Weight of the action-free rows' mean.
     """
@@ -63,6 +66,7 @@ class LossOptions:
     kl_balance: float = 0.8
     free_nats: float = 0.5
     reward_std: float = 0.3
+    inverse_kl_gradient: float | None = None
     labelled_weight: float = 1.0
     action_free_weight: float = 1.0
 
@@ -163,7 +167,7 @@ def world_model_terms(
         )
     )
 
-    before = observed.features[:-1, labelled]
+    before = observed.labelled_features
     inverse_labelled = observed.inverse_posterior[:, labelled]
     known = batch.action.transpose(0, 1)
     shape = observed.action_posterior.shape[:-1]
@@ -176,9 +180,12 @@ def world_model_terms(
         torch.cat([known, known], dim=1),
     )
     align_kl = latent.total_kl(observed.action_posterior.detach(), inverse_labelled)
+    reaches = options.inverse_kl_gradient
+    if reaches is None:
+        reaches = model.transition_input.inverse_kl_gradient
+    inverse_free = _scaled_gradient(observed.inverse_posterior[:, free], reaches)
     rate = latent.total_kl(
-        torch.cat([observed.action_posterior, observed.inverse_posterior[:, free]], dim=1),
-        observed.action_prior,
+        torch.cat([observed.action_posterior, inverse_free], dim=1), observed.action_prior
     )
     if not model.transition_input.infers_actions:  # q_free of action-free rows means nothing then
         rate = torch.cat([rate[:, labelled], 0.0 * rate[:, free]], dim=1)

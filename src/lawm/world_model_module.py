@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor
@@ -92,6 +92,8 @@ class WorldModelModule(StageModule[Batch]):
         )
         self.model = WorldModel(spec, model)
         self.register_buffer("term_weights", coefficients.as_tensor(), persistent=False)
+        if options.inverse_kl_gradient is None and rate.control == "target":
+            options = replace(options, inverse_kl_gradient=1.0)  # or beta would hold q_act alone
         self.options = options
         self.rate_control = rate.build()
         self.learning_rate = learning_rate

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,25 @@ def test_inverse_dynamics_of_a_linear_system_are_learned_from_four_episodes():
     with torch.no_grad():
         predicted = module.eval().model(batch.obs)
     assert r2_score(predicted.flatten(0, 1), batch.action.flatten(0, 1)).item() > 0.8
+
+
+@pytest.mark.parametrize("in_units_of", ["usual change", "deviation"])
+def test_actions_that_move_the_state_by_little_are_seen_in_units_of_the_usual_change(in_units_of):
+    """A fiftieth of the way a step: a difference that is lost in the spread of the data set."""
+    torch.manual_seed(0)
+    data, held_out = (simulate(n, STEPS, seed=i, pace=0.02) for i, n in ((1, EPISODES), (2, 8)))
+    spec = spec_of(data)
+    state = spec.observations["state"]
+    change = state.change if in_units_of == "usual change" else state.std
+    spec = replace(spec, observations={"state": replace(state, change=change)})
+    config = ActionPredictorConfig(0, 1, hidden=32, embed=32, dropout=0.0)
+    module = ActionPredictionModule(spec, config, learning_rate=2e-3, warmup_steps=20)
+    train(module, data)
+    batch = windows(held_out, np.arange(8), np.zeros(8, dtype=int), STEPS, 8)
+    with torch.no_grad():
+        predicted = module.eval().model(batch.obs)
+    r2 = r2_score(predicted.flatten(0, 1), batch.action.flatten(0, 1)).item()
+    assert r2 > 0.4 if in_units_of == "usual change" else r2 < 0.0
 
 
 def test_the_loss_reads_the_labelled_rows_alone():

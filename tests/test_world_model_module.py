@@ -12,7 +12,7 @@ from model_factory import SMALL, VARIANTS, make_batch, make_spec
 from lawm.latents import GaussianLatent
 from lawm.rate_control import TargetRate
 from lawm.world_model import WorldModelConfig
-from lawm.world_model_loss import balanced_kl, masked_mean
+from lawm.world_model_loss import LossOptions, balanced_kl, masked_mean, world_model_terms
 from lawm.world_model_module import RateConfig, WorldModelModule
 
 variants = pytest.mark.parametrize("variant", VARIANTS)
@@ -108,6 +108,46 @@ def test_alignment_does_not_move_the_action_posterior():
     latent.kl(q_act.detach(), q_free).sum().backward()
     assert q_act.grad is None
     assert q_free.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("variant", "settings", "reaches"),
+    [
+        ("action", {}, False),
+        ("action", {"options": LossOptions(inverse_kl_gradient=0.5)}, True),
+        ("action", {"rate": RateConfig("target")}, True),
+        ("latent", {}, True),
+    ],
+)
+def test_where_the_bounds_of_the_action_hold_u_the_kl_of_free_rows_trains_the_prior_alone(
+    variant, settings, reaches
+):
+    module = make_module(variant, **settings)
+    batch = make_batch(labelled=0)
+    torch.manual_seed(1)
+    observed = module.model.observe(batch)
+    _, free = world_model_terms(module.model, batch, observed, module.options)
+    posterior, prior = torch.autograd.grad(
+        free.latent_action_kl, [observed.inverse_posterior, observed.action_prior]
+    )
+    assert free.latent_action_kl > 0
+    assert prior.abs().max() > 0
+    assert (posterior.abs().max() > 0) == reaches
+
+
+def test_features_are_dropped_in_training_where_actions_are_learned_from_labels():
+    module, batch = make_module(), make_batch()
+    before = module.model.observe(batch)
+    dropped = before.labelled_features == 0
+    assert 0.3 < dropped.float().mean() < 0.7
+    torch.testing.assert_close(
+        before.labelled_features[~dropped],
+        2.0 * before.features[:-1, :3][~dropped],
+        rtol=1e-4,
+        atol=0,
+    )
+    observed = module.eval().model.observe(batch)
+    assert torch.equal(observed.labelled_features, observed.features[:-1, :3])
 
 
 def test_free_nats_stop_the_gradient_of_a_small_kl():

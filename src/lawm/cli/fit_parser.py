@@ -18,6 +18,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lawm.cli.fit_settings import build_parser
 from lawm.cli.import_policy import denied_import, only_trusted_imports, refuse_class_as_text
 from lawm.cli.known_keys import check_config_file, check_options
+from lawm.cli.setting_ranges import check_ranges
 from lawm.errors import LawmError
 from lawm.fit_config import STAGES, EvaluationConfig, FitConfig, StageConfig
 from lawm.run_folder import open_run_folder
@@ -46,7 +47,8 @@ def parse_fit(arguments: list[str]) -> FitRequest:
         arguments: What follows `lawm fit`.
 
     Raises:
-        LawmError: An unknown key, a value of the wrong type, or a file that cannot be used.
+        LawmError: An unknown key, a value of the wrong type or out of its range, or a file that
+            cannot be used.
         SystemExit: After ``--help`` or ``--print_config``.
     """
     parser = build_parser()
@@ -65,6 +67,7 @@ def parse_fit(arguments: list[str]) -> FitRequest:
     try:
         with only_trusted_imports(also=allowed):
             values = parser.parse_args(arguments)
+            check_ranges(values.as_dict())
             built = parser.instantiate(values)
             name = _checked_name(values.name or _experiment_name(files))
             config_text = _config_text(parser, values, name)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from video_writers import write_video
 
+from lawm.cli import main
 from lawm.data_modules.shard_writer import ShardWriter
 
 SIDE, FILMED = 16, 64  # pixels of what is trained on, and of the camera
@@ -43,6 +44,14 @@ def film(folder: Path, num: int, steps: int, seed: int) -> Path:
     return folder
 
 
+def film_shard(path: Path, num: int, steps: int, seed: int) -> Path:
+    """What `lawm data import` makes of such a folder, which stays beside the shard."""
+    clips = film(path.with_name("clips"), num, steps, seed)
+    words = ["import", str(clips), str(path), "--size", str(SIDE), "--fps", str(1 / STEP)]
+    assert main(["data", *words]) == 0
+    return path
+
+
 def record(path: Path, num: int, steps: int, seed: int) -> Path:
     """A shard with actions; its pictures never saw a codec."""
     rng = np.random.default_rng(seed)
@@ -64,4 +73,4 @@ def record(path: Path, num: int, steps: int, seed: int) -> Path:
     return path
 
 
-__all__ = ["STEP", "episode", "film", "record"]
+__all__ = ["film_shard", "record"]

@@ -140,6 +140,29 @@ def test_the_first_format_is_migrated(tmp_path):
     assert content["random_states"]["cpu"].equal(stream["cpu"][None])
 
 
+def test_a_cloned_policy_of_the_second_format_is_migrated(tmp_path):
+    spec = {"observations": {"state": {"shape": [2], "kind": "state", "mean": (), "std": ()}}}
+    settings = {"spec": spec, "model": {"before": 0, "after": 0}}
+    content = read_checkpoint(
+        save(tmp_path, {**WHOLE, FORMAT_KEY: 2, "hyper_parameters": settings})
+    )
+    assert content[FORMAT_KEY] == FORMAT
+    assert content["hyper_parameters"]["spec"]["observations"]["state"]["change"] == ()
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        {"hyper_parameters": {"model": {"before": 1, "after": 2}}},
+        {"state_dict": {"model.latent_action.inverse_projection.weight": torch.zeros(1)}},
+    ],
+)
+def test_what_infers_actions_in_the_second_format_is_refused(of, tmp_path):
+    path = save(tmp_path, {**WHOLE, FORMAT_KEY: 2, **of})
+    with pytest.raises(LawmError, match=r"has format 2, .* commit is in the run's provenance.json"):
+        read_checkpoint(path)
+
+
 def test_a_checkpoint_of_a_newer_lawm_is_refused(tmp_path):
     path = save(tmp_path, {**WHOLE, FORMAT_KEY: 99})
     with pytest.raises(LawmError, match=r"has format 99, .* formats 1 to \d.*update lawm"):

@@ -20,7 +20,7 @@ from lawm.errors import LawmError
 
 IDENTITY_KEY = "lawm"  # where a checkpoint tells what it was trained with
 FORMAT_KEY = "lawm_format"
-FORMAT = 2  # raised when what a checkpoint holds, or where, changes
+FORMAT = 3  # raised when what a checkpoint holds, or where, changes
 _log = logging.getLogger(__name__)
 
 
@@ -130,13 +130,14 @@ def _migrated(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
         )
     while version != FORMAT:
         _log.info("%s is migrated from checkpoint format %d to %d.", path, version, version + 1)
-        checkpoint = _MIGRATIONS[version](checkpoint)
+        checkpoint = _MIGRATIONS[version](path, checkpoint)
         version += 1
     return checkpoint
 
 
-def _from_1(checkpoint: dict[str, Any]) -> dict[str, Any]:
+def _from_1(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Random states were those of the first process alone, and a callback's own."""
+    del path
     callbacks = dict(checkpoint.get("callbacks", {}))
     states = callbacks.pop("RandomStream", None)
     migrated = {**checkpoint, FORMAT_KEY: 2}
@@ -148,7 +149,29 @@ def _from_1(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return migrated
 
 
-_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+def _from_2(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What infers actions read other inputs, which no weights can be turned into."""
+    settings = checkpoint["hyper_parameters"]
+    of_world_model = "model.latent_action.inverse_projection.weight" in checkpoint["state_dict"]
+    if of_world_model or settings.get("model", {}).get("after", 0) > 0:
+        raise LawmError(
+            f"checkpoint {path} has format 2, of a world model or inverse dynamics that read other "
+            "inputs than those of today. Use the lawm that trained it, whose commit is in the "
+            "run's provenance.json, or train anew."
+        )
+    if "spec" not in settings:
+        return {**checkpoint, FORMAT_KEY: 3}
+    spec = dict(settings["spec"])
+    spec["observations"] = {
+        key: {**item, "change": ()} for key, item in spec["observations"].items()
+    }
+    return {**checkpoint, FORMAT_KEY: 3, "hyper_parameters": {**settings, "spec": spec}}
+
+
+_MIGRATIONS: dict[int, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {
+    1: _from_1,
+    2: _from_2,
+}
 
 __all__ = [
     "FORMAT",

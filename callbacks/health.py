@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from lawm.checkpoint_file import write_checkpoint
 from lawm.fault_file import Fault, write_fault
 from lawm.finite_guard import FiniteGuard, NotFiniteError
 from lawm.running_means import log_interval
@@ -147,7 +148,7 @@ class HealthCallback(pl.Callback):
             "hyper_parameters": dict(pl_module.hparams),
             "global_step": error.step,
         }
-        torch.save(content, path.with_suffix(".ckpt"))
+        write_checkpoint(content, path.with_suffix(".ckpt"))
         return path
 
     def _message(self, paths: list[Path], rows: list[str], error: NotFiniteError) -> str:

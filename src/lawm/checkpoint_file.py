@@ -156,8 +156,8 @@ def _from_2(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
     if of_world_model or settings.get("model", {}).get("after", 0) > 0:
         raise LawmError(
             f"checkpoint {path} has format 2 or an older one, of a world model or inverse dynamics "
-            "that read other inputs than those of today. Use the lawm that trained it, whose commit is in the "
-            "run's provenance.json, or train anew."
+            "that read other inputs than those of today. Use the lawm that trained it, whose "
+            "commit is in the run's provenance.json, or train anew."
         )
     if "spec" not in settings:
         return {**checkpoint, FORMAT_KEY: 3}

@@ -247,7 +247,9 @@ class EpisodeStore:
         for start in range(first, end - 1, STATISTICS_BLOCK):
             stop = min(start + STATISTICS_BLOCK + 1, end)  # a row of the next block, too
             rows = self.rows.span(name, start, stop).astype(np.float64)
-            inside = ~np.isin(np.arange(start + 1, stop), begins)
+            inside = np.ones(len(rows) - 1, np.bool_)
+            low, high = np.searchsorted(begins, (start + 1, stop))
+            inside[begins[low:high] - start - 1] = False
             squares = squares + (np.diff(rows, axis=0)[inside] ** 2).sum(0)
             count += int(inside.sum())
         change: NDArray[np.float64] = np.sqrt(squares / count)

@@ -40,18 +40,12 @@ def filter_windows(
         latent_action: The four distributions around u.
         transition_input: What enters the recurrence.
         embed_projected: :meth:`~lawm.rssm.RSSM.project_embed`, ``(T + 1, B, hidden)``.
-        known: Actions, what of the observations was projected ahead, and the noise of u.
+        known: Actions, and what of the observations was projected ahead.
         z_noise: Noise of z, ``(T + 1, B, ·)``.
     """
     if not _scan_applies(rssm, latent_action, transition_input):
         return _step_by_step(rssm, latent_action, transition_input, embed_projected, known, z_noise)
-    num_known = known.action.shape[1]
-    inputs = ObserveInputs(
-        action=known.action,
-        z_noise=z_noise,
-        u_noise=known.noise[:, num_known:].contiguous(),
-        dropout_mask=latent_action.decoder_dropout.mask(known.inverse_projected),
-    )
+    inputs = ObserveInputs(action=known.action, z_noise=z_noise)
     features, z_posterior, inverse_posterior = observe_scan(
         rssm, latent_action, embed_projected, known.inverse_projected, inputs
     )

@@ -80,7 +80,7 @@ class LatentActionModel(nn.Module):
         self.decoder_raw_std = nn.Parameter(torch.zeros(action_dim))
 
     def bind(self) -> LatentActionStep:
-        """The parts that a loop over time may need, as plain functions."""
+        """The parts that a loop over time may need, as plain functions; without dropout."""
         latent = self.latent
         action_layer, inverse_layer = self.action_layer.bind(), self.inverse_layer.bind()
         decoder_layer = self.decoder_layer.bind()
@@ -97,7 +97,7 @@ class LatentActionModel(nn.Module):
             )
 
         def decode(features: Tensor, u: Tensor) -> Tensor:
-            hidden = self.decoder_dropout(decoder_layer(torch.cat([features, u], dim=-1)))
+            hidden = decoder_layer(torch.cat([features, u], dim=-1))
             return torch.addmm(decoder_bias, hidden, decoder_weight).tanh()
 
         return LatentActionStep(latent, action_posterior, inverse_posterior, decode)

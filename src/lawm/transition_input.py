@@ -1,8 +1,9 @@
 """What enters the recurrence beside s: the real action, the latent action, or a mark for none.
 
-``action``: the action where it is known, the decoder's MEAN for u ~ q_free where it is not. The
-decoder is the bottleneck: u reaches the dynamics through a bounded action alone. The mean and not
-a sample: sampled action noise teaches the dynamics to ignore the action.
+``action``: the action where it is known, the decoder's mean at the MODE of q_free where it is not.
+The decoder is the bottleneck: u reaches the dynamics through a bounded action alone. No sample of u
+or of the action, and no dropout in the decoder: noise in what the dynamics take for the action
+attenuates what they learn of its effect (errors in variables).
 
 ``latent``: u itself for both kinds of data, u ~ q_act where the action is known and u ~ q_free
 where it is not.
@@ -30,14 +31,13 @@ TransitionInputName = Literal["action", "latent", "masked_action"]
 class KnownAhead:
     """What the loop over time reads and does not change, time first.
 
-    The K rows of :meth:`TransitionInput.known_rows` come first in ``noise``; F = B - K rows have an
-    action that must be inferred.
+    K rows are those of :meth:`TransitionInput.known_rows`; the F = B - K behind them have an action
+    that must be inferred.
     """
 
     action: Tensor  # (T, K, A), or as TransitionInput.known_rows makes it
     action_projected: Tensor  # (T, L, hidden), LatentActionModel.project_action
     inverse_projected: Tensor  # (T, F, hidden), LatentActionModel.project_transition of the rest
-    noise: Tensor  # (T, B, U), of u
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,9 @@ class ActionInput:
         self, model: LatentActionStep, features: Tensor, known: KnownAhead, t: int
     ) -> TransitionStep:
         """Known actions as they are, decoded ones for the action-free rows."""
-        num_labelled = known.action.shape[1]
-        free = features[num_labelled:]
+        free = features[known.action.shape[1] :]
         params = model.inverse_posterior(free, known.inverse_projected[t])
-        u = model.latent.sample(params, known.noise[t, num_labelled:])
-        x = torch.cat([known.action[t], model.decode(free, u)])
+        x = torch.cat([known.action[t], model.decode(free, model.latent.mode(params))])
         return TransitionStep(x, None, params)
 
     def act(self, u: Tensor, action: Tensor) -> Tensor:
@@ -124,7 +122,9 @@ class LatentInput:
         num_labelled = known.action.shape[1]
         labelled = model.action_posterior(features[:num_labelled], known.action_projected[t])
         free = model.inverse_posterior(features[num_labelled:], known.inverse_projected[t])
-        x = model.latent.sample(torch.cat([labelled, free]), known.noise[t])
+        x = model.latent.sample(
+            torch.cat([labelled, free]), model.latent.noise(features, features.shape[0])
+        )
         return TransitionStep(x, labelled, free)
 
     def act(self, u: Tensor, action: Tensor) -> Tensor:

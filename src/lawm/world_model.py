@@ -165,12 +165,7 @@ class WorldModel(nn.Module):
         action_projected = self.latent_action.project_action(action)
         action_known = self.transition_input.known_rows(action, rows)
         num_known = action_known.shape[1]
-        known = KnownAhead(
-            action_known,
-            action_projected,
-            inverse_projected[:, num_known:],
-            self.latent_action.latent.noise(embed, steps, rows),
-        )
+        known = KnownAhead(action_known, action_projected, inverse_projected[:, num_known:])
         filtered = filter_windows(
             self.rssm,
             self.latent_action,

@@ -40,11 +40,11 @@ class CObserve(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("threads", "block", "steps", "rows", "labelled")),
         *((name, ctypes.c_int64) for name in ("deter", "stoch", "latent", "action")),
-        *((name, ctypes.c_double) for name in ("z_min_std", "u_min_std")),
+        ("z_min_std", ctypes.c_double),
         *((name, CLayer) for name in ("posterior", "transition", "inverse", "decoder")),
         ("cell", CCell),
         *((name, CLinear) for name in ("posterior_output", "inverse_output", "decoder_output")),
-        *((name, ctypes.c_void_p) for name in ("embed", "next", "z_noise", "u_noise", "dropout")),
+        *((name, ctypes.c_void_p) for name in ("embed", "next", "z_noise")),
         *((name, ctypes.c_void_p) for name in ("state", "z_params", "u_params", "decoded")),
         *((name, ctypes.c_void_p) for name in ("d_state", "d_z_params", "d_u_params", "d_decoded")),
     )
@@ -52,12 +52,10 @@ class CObserve(ctypes.Structure):
 
 @dataclass(frozen=True)
 class ObserveInputs:
-    """What the loop reads and no gradient reaches, time first; F of the B rows are action-free."""
+    """What the loop reads and no gradient reaches, time first; L of the B rows are labelled."""
 
     action: Tensor  # (T, L, A)
     z_noise: Tensor  # (T + 1, B, Z)
-    u_noise: Tensor  # (T, F, U)
-    dropout_mask: Tensor | None  # (T, F, hidden) of the decoder's hidden layer
 
 
 def observe_scan(
@@ -119,7 +117,8 @@ class _Loop:
     ) -> None:
         self.inputs = inputs
         steps, labelled, action_dim = inputs.action.shape
-        rows, free = inputs.z_noise.shape[1], inputs.u_noise.shape[1]
+        rows = inputs.z_noise.shape[1]
+        free = rows - labelled
         stoch, latent = rssm.latent, latent_action.latent
         assert isinstance(stoch, GaussianLatent)
         assert isinstance(latent, GaussianLatent)
@@ -165,13 +164,10 @@ class _Loop:
             latent=latent.size,
             action=action_dim,
             z_min_std=stoch.min_std,
-            u_min_std=latent.min_std,
             posterior_output=self._outputs[0].structure,
             inverse_output=self._outputs[1].structure,
             decoder_output=self._outputs[2].structure,
             z_noise=address(inputs.z_noise),
-            u_noise=address(inputs.u_noise),
-            dropout=address(inputs.dropout_mask),
             state=address(self.state),
             z_params=address(self.z_params),
             u_params=address(self.u_params),

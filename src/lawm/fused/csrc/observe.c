@@ -6,13 +6,13 @@
 typedef struct {
   int64_t threads, block, steps, rows, labelled; /* the labelled rows come first */
   int64_t deter, stoch, latent, action;          /* sizes of h, z, u and x */
-  double z_min_std, u_min_std;
+  double z_min_std;
   Layer posterior, transition, inverse, decoder;
   Cell cell;
   Linear posterior_output, inverse_output, decoder_output;
-  const float *embed, *next;                /* (T + 1, B, hidden), (T, F, hidden): projected */
-  const float *z_noise, *u_noise, *dropout; /* dropout (T, F, hidden) or NULL */
-  float *state;                             /* (T + 1, B, h z u x); x of the labelled is given */
+  const float *embed, *next; /* (T + 1, B, hidden), (T, F, hidden): projected */
+  const float *z_noise;      /* (T + 1, B, Z) */
+  float *state;              /* (T + 1, B, h z u x); x of the labelled is given */
   float *z_params, *u_params, *decoded;
   float *d_state, *d_z_params, *d_u_params, *d_decoded;
 } Observe;
@@ -38,11 +38,9 @@ static void infer_action(const Observe *o, int64_t t, int64_t first, int64_t m, 
   float *params = o->u_params + at * 2 * o->latent, *action = o->decoded + at * o->action;
   linear_forward(&o->inverse_output, m, out, o->inverse.linear.outputs, params);
   for (int64_t i = 0; i < m; i++)
-    gaussian(params + i * 2 * o->latent, o->u_noise + (at + i) * o->latent, o->latent,
-             (float)o->u_min_std, state + i * columns + size);
+    for (int64_t j = 0; j < o->latent; j++) /* the mean, which leads the parameters */
+      state[i * columns + size + j] = params[i * 2 * o->latent + j];
   out = layer_forward(&o->decoder, at, m, state, columns, NULL, NULL);
-  if (o->dropout)
-    for (int64_t i = 0; i < m * hidden; i++) o->decoder.out[at * hidden + i] *= o->dropout[at * hidden + i];
   linear_forward(&o->decoder_output, m, out, hidden, action);
   for (int64_t i = 0; i < m; i++)
     for (int64_t j = 0; j < o->action; j++) {
@@ -65,13 +63,11 @@ static void infer_action_backward(const Observe *o, int64_t t, int64_t first, in
       d_action[i * o->action + j] = d_state[i * columns + with_u + j] * (1.0f - a * a);
     }
   linear_backward(&o->decoder_output, m, d_action, work, hidden, 0);
-  if (o->dropout)
-    for (int64_t i = 0; i < m * hidden; i++) work[i] *= o->dropout[at * hidden + i];
   const float *dy = layer_backward(&o->decoder, at, m, block, work, NULL);
   linear_backward(&o->decoder.linear, m, dy, d_state, columns, 1);
   for (int64_t i = 0; i < m; i++)
-    gaussian_backward(o->u_params + (at + i) * 2 * o->latent, o->u_noise + (at + i) * o->latent,
-                      o->latent, d_state + i * columns + size, d_params + i * 2 * o->latent);
+    for (int64_t j = 0; j < o->latent; j++)
+      d_params[i * 2 * o->latent + j] += d_state[i * columns + size + j];
   linear_backward(&o->inverse_output, m, d_params, work, o->inverse.linear.outputs, 0);
   dy = layer_backward(&o->inverse, at, m, block, work, work + half);
   linear_backward(&o->inverse.linear, m, dy, d_state, columns, 1);

@@ -24,6 +24,7 @@ from lawm.data_modules.storage_choice import Storage, StorageChoice, choose_stor
 from lawm.data_modules.store_loading import load_store
 from lawm.data_modules.trajectory_split import (
     EpisodeSplit,
+    LabelChoice,
     locate_episode,
     split_episodes,
 )
@@ -54,9 +55,12 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             "10%", "12 episodes" or "all". The others of `shards` become action-free. A share is
             of the episodes with actions that are not held out. Or a file of `lawm data label`,
             which names these episodes and the held-out ones, such as "labels.json"; then
-            `label_seed` and `held_out` are not used.
+            `label_seed`, `label_choice` and `held_out` are not used.
         label_seed: Which episodes carry labels. With one seed a smaller budget is part of a
             larger one.
+        label_choice: At "random", or by "coverage": the episodes that the observations of all the
+            others lie near to. No action or reward is read for it, so that it can be made before
+            anything is labelled; with few labels it decides much.
         labelled_ratio: Share of labelled windows in a batch, in (0, 1]. At 1 the action-free
             episodes are not used for anything; without any, every window is labelled.
         batch_size: Windows in a batch of one process.
@@ -82,6 +86,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         action_free_shards: list[str] | str | None = None,
         labels: str | int = "all",
         label_seed: int = 0,
+        label_choice: LabelChoice = "random",
         labelled_ratio: float = 0.5,
         batch_size: int = 32,
         window: int = 32,
@@ -109,7 +114,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         self._label_file = Path(str(labels)) if is_label_file(labels) else None
         self._labels = parse_budget("all" if self._label_file else labels, "labels")
         self._held_out = parse_budget(held_out, "held_out", may_be_zero=True)
-        self._label_seed, self._seed = label_seed, seed
+        self._label_seed, self._label_choice, self._seed = label_seed, label_choice, seed
         self.labelled_ratio = float(labelled_ratio)
         self.batch_size, self.window = batch_size, window
         self.rewards_on_action_free = rewards_on_action_free
@@ -142,7 +147,11 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             self._split = split_by_file(self._headers, self._label_file)
         else:
             self._split = split_episodes(
-                self._headers, labels=self._labels, held_out=self._held_out, seed=self._label_seed
+                self._headers,
+                labels=self._labels,
+                held_out=self._held_out,
+                seed=self._label_seed,
+                choice=self._label_choice,
             )
         processes = self._processes_here()
         self._choice = choose_storage(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,11 @@ from lawm.data_modules.label_budget import (
     EpisodeBudget,
     choose_episodes,
 )
+from lawm.data_modules.label_coverage import choose_by_coverage
 from lawm.data_modules.shard_headers import ShardHeader
 from lawm.errors import LawmError
+
+LabelChoice = Literal["random", "coverage"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,17 +33,35 @@ class EpisodeSplit:
 
 
 def split_episodes(
-    headers: Sequence[ShardHeader], *, labels: EpisodeBudget, held_out: EpisodeBudget, seed: int
+    headers: Sequence[ShardHeader],
+    *,
+    labels: EpisodeBudget,
+    held_out: EpisodeBudget,
+    seed: int,
+    choice: LabelChoice = "random",
 ) -> EpisodeSplit:
     """Choose the held-out episodes, then the labelled ones; all others are action-free.
 
-    Both come from the episodes with actions under data.shards. The held-out ones do not depend on
-    the seed, so that what is measured on them compares between label seeds. A share for ``labels``
-    is of the episodes that are left.
+    Both come from the episodes with actions under data.shards. The held-out ones are random and do
+    not depend on the seed, so that what is measured on them compares between label seeds and
+    choices. A share for ``labels`` is of the episodes that are left.
+
+    Args:
+        headers: The shards.
+        labels: How many are labelled.
+        held_out: How many are held out.
+        seed: Which are labelled.
+        choice: At ``random``, or by ``coverage``: those that the observations of the others lie
+            near to (:mod:`lawm.data_modules.label_coverage`).
 
     Raises:
-        LawmError: No episode has actions, or a budget is above what is there.
+        LawmError: No episode has actions, a budget is above what is there, or there is no such
+            choice.
     """
+    if choice not in get_args(LabelChoice):
+        raise LawmError(
+            f"data.label_choice is {choice!r}; expected {' or '.join(get_args(LabelChoice))}."
+        )
     can_label = np.concatenate([h.episodes.has_action & h.may_label for h in headers])
     candidates = np.flatnonzero(can_label)
     if len(candidates) == 0:
@@ -62,7 +84,11 @@ def split_episodes(
             f"actions are there ({_names(headers)}; {num_held_out} more are held out). Ask for "
             "fewer, or write all."
         )
-    labelled = choose_episodes(candidates, num_labels, seed=seed, stream=LABEL_STREAM)
+    if choice == "coverage" and 0 < num_labels < len(candidates):
+        training = np.setdiff1d(np.arange(len(can_label)), chosen_held_out)
+        labelled = choose_by_coverage(headers, candidates, training, num_labels, seed=seed)
+    else:
+        labelled = choose_episodes(candidates, num_labels, seed=seed, stream=LABEL_STREAM)
     known = np.concatenate([chosen_held_out, labelled])
     free = np.setdiff1d(np.arange(len(can_label)), known)
     return EpisodeSplit(held_out=chosen_held_out, labelled=labelled, free=free)
@@ -90,4 +116,4 @@ def locate_episode(
     raise IndexError(number)
 
 
-__all__ = ["EpisodeSplit", "locate_episode", "split_episodes"]
+__all__ = ["EpisodeSplit", "LabelChoice", "locate_episode", "split_episodes"]

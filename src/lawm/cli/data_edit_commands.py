@@ -35,6 +35,12 @@ def _add_label(commands: Subparsers) -> None:
     add("--out", type=Path, required=True, metavar="LABELS.json", help="the file to write")
     add("--labels", default="10%", help="10%%, '12 episodes' or all (%(default)s)")
     add("--label-seed", type=int, default=0, help="which episodes (%(default)s)")
+    add(
+        "--label-choice",
+        default="random",
+        choices=("random", "coverage"),
+        help="coverage: those that the observations of the others lie near to (%(default)s)",
+    )
     add("--held-out", default="5%", help="episodes to measure on, or none (%(default)s)")
     add("--overwrite", action="store_true", help="replace an existing file")
 
@@ -104,10 +110,12 @@ def run_label(args: argparse.Namespace) -> int:
         labels=parse_budget(args.labels, "labels"),
         held_out=parse_budget(args.held_out, "held_out", may_be_zero=True),
         seed=args.label_seed,
+        choice=args.label_choice,
     )
     settings = {
         "labels": args.labels,
         "label_seed": args.label_seed,
+        "label_choice": args.label_choice,
         "held_out": args.held_out,
     }
     write_label_file(args.out, headers, split, settings=settings, overwrite=args.overwrite)

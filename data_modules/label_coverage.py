@@ -29,7 +29,7 @@ MAX_FRAMES = 50  # observations that stand for an episode
 PICTURE_SIDE = 8  # pixels to which a picture is averaged
 
 
-def choose_by_coverage(
+def coverage_order(
     headers: Sequence[ShardHeader],
     candidates: NDArray[np.int64],
     training: NDArray[np.int64],
@@ -37,7 +37,7 @@ def choose_by_coverage(
     *,
     seed: int,
 ) -> NDArray[np.int64]:
-    """Choose ``count`` of the candidates, nested: fewer with the same seed are a subset of more.
+    """Choose ``count`` of the candidates, nested: fewer with the same seed are the first of more.
 
     Above :data:`MAX_CANDIDATES` a random part of the candidates is looked at, or as many as are
     asked for. Time and memory (at most some hundred megabytes) grow with that part and not with
@@ -51,7 +51,7 @@ def choose_by_coverage(
         seed: Draws the reference observations, and the part of the candidates.
 
     Returns:
-        (count,) the chosen numbers, sorted.
+        (count,) the chosen numbers in the order of their choice.
 
     Raises:
         LawmError: A shard is damaged where it is read.
@@ -68,7 +68,8 @@ def choose_by_coverage(
     reference = (reference - mean) / scale
     frames = _read_rows(headers, {int(e): _evenly(int(num_rows[e])) for e in looked_at})
     distance = np.stack([_nearest((frames[int(e)] - mean) / scale, reference) for e in looked_at])
-    return np.sort(looked_at[greedy_cover(distance, count)])
+    ordered: NDArray[np.int64] = looked_at[greedy_cover(distance, count)]
+    return ordered
 
 
 def greedy_cover(distance: NDArray[np.float64], count: int) -> NDArray[np.int64]:
@@ -164,4 +165,4 @@ def _sizes_of_keys(header: ShardHeader) -> NDArray[np.int64]:
     return np.repeat(sizes, sizes)
 
 
-__all__ = ["choose_by_coverage", "greedy_cover"]
+__all__ = ["coverage_order", "greedy_cover"]

@@ -15,19 +15,13 @@ from lawm.batch import Batch, EpisodeBatch
 from lawm.data_modules.batch_loaders import LabelledBatchLoader, MixedBatchLoader, NumberedBatches
 from lawm.data_modules.data_facts import data_fingerprint, data_spec, data_summary
 from lawm.data_modules.episode_store import EpisodeStore
-from lawm.data_modules.label_budget import parse_budget
-from lawm.data_modules.label_file import is_label_file, split_by_file
+from lawm.data_modules.label_plan import LabelPlan
 from lawm.data_modules.labeller import Labeller
 from lawm.data_modules.raw_cache import default_cache_folder
 from lawm.data_modules.shard_headers import ShardHeader, find_shards, read_headers
 from lawm.data_modules.storage_choice import Storage, StorageChoice, choose_storage, choose_workers
 from lawm.data_modules.store_loading import load_store
-from lawm.data_modules.trajectory_split import (
-    EpisodeSplit,
-    LabelChoice,
-    locate_episode,
-    split_episodes,
-)
+from lawm.data_modules.trajectory_split import EpisodeSplit, LabelChoice, locate_episode
 from lawm.data_modules.validation_windows import validation_rows
 from lawm.data_modules.window_checks import check_settings, check_windows
 from lawm.data_modules.window_sampler import WindowSampler
@@ -111,10 +105,8 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         if not self._shards:
             raise LawmError("data.shards is empty; name at least one shard with actions.")
         self._observation_keys = observation_keys
-        self._label_file = Path(str(labels)) if is_label_file(labels) else None
-        self._labels = parse_budget("all" if self._label_file else labels, "labels")
-        self._held_out = parse_budget(held_out, "held_out", may_be_zero=True)
-        self._label_seed, self._label_choice, self._seed = label_seed, label_choice, seed
+        self._plan = LabelPlan(labels, held_out, label_seed, label_choice)
+        self._seed = seed
         self.labelled_ratio = float(labelled_ratio)
         self.batch_size, self.window = batch_size, window
         self.rewards_on_action_free = rewards_on_action_free
@@ -143,16 +135,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             find_shards(self._action_free_shards, "action_free_shards"),
             observation_keys=self._observation_keys,
         )
-        if self._label_file is not None:
-            self._split = split_by_file(self._headers, self._label_file)
-        else:
-            self._split = split_episodes(
-                self._headers,
-                labels=self._labels,
-                held_out=self._held_out,
-                seed=self._label_seed,
-                choice=self._label_choice,
-            )
+        self._split = self._plan.split(self._headers)
         processes = self._processes_here()
         self._choice = choose_storage(
             self._wanted_storage, self._headers, self._cache, num_processes=processes

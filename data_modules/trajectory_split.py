@@ -16,7 +16,7 @@ from lawm.data_modules.label_budget import (
     EpisodeBudget,
     choose_episodes,
 )
-from lawm.data_modules.label_coverage import choose_by_coverage
+from lawm.data_modules.label_coverage import coverage_order
 from lawm.data_modules.shard_headers import ShardHeader
 from lawm.errors import LawmError
 
@@ -86,7 +86,7 @@ def split_episodes(
         )
     if choice == "coverage" and 0 < num_labels < len(candidates):
         training = np.setdiff1d(np.arange(len(can_label)), chosen_held_out)
-        labelled = choose_by_coverage(headers, candidates, training, num_labels, seed=seed)
+        labelled = np.sort(coverage_order(headers, candidates, training, num_labels, seed=seed))
     else:
         labelled = choose_episodes(candidates, num_labels, seed=seed, stream=LABEL_STREAM)
     known = np.concatenate([chosen_held_out, labelled])

@@ -131,3 +131,30 @@ def test_label_file_names_the_same_episodes(tmp_path, capsys):
     content = json.loads(out.read_text())
     assert content["label_choice"] == "coverage"
     assert content["shards"][0]["labelled"] == chosen([path], "4").labelled.tolist()
+
+
+def test_choose_lists_what_to_label_first(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    mine = write_places(tmp_path / "a.h5", [0, 0, 0, 0, 1], labels=False)
+    more = write_places(tmp_path / "b.h5", [2, 0], seed=1, labels=False)
+    assert main(["data", "choose", str(mine), str(more), "--episodes", "3"]) == 0
+    lines = [line.split("│") for line in capsys.readouterr().out.splitlines() if "made" in line]
+    assert [line[1].strip() for line in lines] == ["1", "2", "3"]
+    # the crowd first, then one of each place apart
+    assert lines[0][2].strip().endswith("a.h5")
+    rest = {(line[2].strip()[-4:], line[3].strip()) for line in lines[1:]}
+    assert rest == {("a.h5", "4"), ("b.h5", "0")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--episodes", "9"], "--episodes is 9; expected 1 to 2, as many as there are in"),
+        (["--episodes", "0"], "--episodes is 0; expected 1 to 2"),
+        (["--seed", "-1"], "--seed is -1; expected a whole number from 0"),
+    ],
+)
+def test_choose_refuses_in_a_sentence(tmp_path, capsys, arguments, message):
+    path = write_places(tmp_path / "a.h5", [0, 1])
+    assert main(["data", "choose", str(path), *arguments]) == 2
+    assert message in capsys.readouterr().err

@@ -60,11 +60,11 @@ def test_settings_from_yaml_and_command_line():
         ["--data.shards", "a.h5", "--data.labels", "12", "--data.held_out=none"]
     )
     data = parser.instantiate(parsed).data
-    assert (data._shards, data._labels.count, data._held_out.count) == (["a.h5"], 12, 0)
+    assert (data._shards, data._plan.labels.count, data._plan.held_out.count) == (["a.h5"], 12, 0)
     text = "data: {shards: [a.h5, 'b*.h5'], action_free_shards: [c.h5], labels: 10%, held_out: 3}"
     data = parser.instantiate(parser.parse_string(text)).data
     assert (data._shards, data._action_free_shards) == (["a.h5", "b*.h5"], ["c.h5"])
-    assert (float(data._labels.share), data._held_out.count) == (0.1, 3)
+    assert (float(data._plan.labels.share), data._plan.held_out.count) == (0.1, 3)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lawm.cli.choose_command import add_choose_parser, run_choose
 from lawm.cli.data_check_command import add_check_parser, run_check
 from lawm.cli.data_edit_commands import (
     add_edit_parsers,
@@ -46,6 +47,7 @@ def add_data_parser(subparsers: Subparsers) -> None:
     add_import_parser(commands)
     _add_info(commands)
     add_check_parser(commands)
+    add_choose_parser(commands)
     add_edit_parsers(commands)
 
 
@@ -61,6 +63,7 @@ def run_data(args: argparse.Namespace) -> int:
         "import": run_import_command,
         "info": _run_info,
         "check": run_check,
+        "choose": run_choose,
         "label": run_label,
         "split": run_split,
         "merge": run_merge,

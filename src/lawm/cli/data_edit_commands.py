@@ -96,22 +96,16 @@ def _add_strip(commands: Subparsers) -> None:
 
 def run_label(args: argparse.Namespace) -> int:
     """Write a label file."""
-    from lawm.data_modules.label_budget import parse_budget
     from lawm.data_modules.label_file import write_label_file
+    from lawm.data_modules.label_plan import LabelPlan
     from lawm.data_modules.shard_headers import read_headers
-    from lawm.data_modules.trajectory_split import split_episodes
     from lawm.errors import LawmError
 
     if args.label_seed < 0:
         raise LawmError(f"--label-seed is {args.label_seed}; expected a whole number from 0.")
     headers = read_headers(args.paths, [])
-    split = split_episodes(
-        headers,
-        labels=parse_budget(args.labels, "labels"),
-        held_out=parse_budget(args.held_out, "held_out", may_be_zero=True),
-        seed=args.label_seed,
-        choice=args.label_choice,
-    )
+    plan = LabelPlan(args.labels, args.held_out, args.label_seed, args.label_choice)
+    split = plan.split(headers)
     settings = {
         "labels": args.labels,
         "label_seed": args.label_seed,

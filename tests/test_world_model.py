@@ -89,6 +89,16 @@ def test_action_variant_feeds_the_known_action_itself():
     torch.testing.assert_close(observed.h[1], expected)
 
 
+@pytest.mark.parametrize("variant", ["action", "action_categorical"])
+def test_inferred_actions_enter_the_dynamics_without_noise(variant):
+    model, batch = make_model(**VARIANTS[variant], action_dropout=0.9), make_batch(labelled=2)
+    observed = observe(model.train(), batch)
+    h, z, features = observed.h[:, 2:], observed.z[0, 2:], observed.features[0, 2:]
+    u = model.latent_action.latent.mode(observed.inverse_posterior[0, 2:])
+    action = model.eval().latent_action.decode(features, u)
+    torch.testing.assert_close(h[1], model.rssm.bind().recur(h[0], z, action))
+
+
 def test_decoded_actions_stay_within_the_bounds():
     model = make_model()
     features = 50 * torch.randn(64, model.rssm.feature_size)

@@ -57,7 +57,7 @@ def disturbed(module):
     ("rows", "labelled", "dropout"), [(6, 3, 0.0), (6, 3, 0.4), (4, 4, 0.0), (33, 1, 0.0)]
 )
 def test_stage_1_is_the_same_with_and_without_kernels(rows, labelled, dropout, threads):
-    config = WorldModelConfig(**SMALL, action_dropout=dropout)
+    config = WorldModelConfig(**SMALL, action_dropout=dropout, inverse_gradient=0.5)
     module = disturbed(WorldModelModule(make_spec(), config))
     batch = make_batch(rows, labelled, window=9)
     before = torch.get_num_threads()

@@ -15,6 +15,8 @@ from lawm.world_model import WorldModelConfig
 from lawm.world_model_loss import LossOptions, balanced_kl, masked_mean, world_model_terms
 from lawm.world_model_module import RateConfig, WorldModelModule
 
+UNLABELLED = LossOptions(self_labels=False)
+
 variants = pytest.mark.parametrize("variant", VARIANTS)
 
 
@@ -113,9 +115,9 @@ def test_alignment_does_not_move_the_action_posterior():
 @pytest.mark.parametrize(
     ("variant", "settings", "reaches"),
     [
-        ("action", {}, False),
-        ("action", {"options": LossOptions(inverse_kl_gradient=0.5)}, True),
-        ("action", {"rate": RateConfig("target")}, True),
+        ("action", {"options": UNLABELLED}, False),
+        ("action", {"options": LossOptions(inverse_kl_gradient=0.5, self_labels=False)}, True),
+        ("action", {"options": UNLABELLED, "rate": RateConfig("target")}, True),
         ("latent", {}, True),
     ],
 )
@@ -133,6 +135,58 @@ def test_where_the_bounds_of_the_action_hold_u_the_kl_of_free_rows_trains_the_pr
     assert free.latent_action_kl > 0
     assert prior.abs().max() > 0
     assert (posterior.abs().max() > 0) == reaches
+
+
+def action_free_terms(module, batch):
+    torch.manual_seed(1)
+    observed = module.model.observe(batch)
+    return observed, world_model_terms(module.model, batch, observed, module.options)[1]
+
+
+@pytest.mark.parametrize("labelled", [0, 3])
+def test_action_free_rows_are_labelled_with_the_actions_inferred_there(labelled):
+    module, batch = make_module().eval(), make_batch(labelled=labelled)
+    observed, terms = action_free_terms(module, batch)
+    latent_action, features = module.model.latent_action, observed.features[:-1, labelled:]
+    own = latent_action.decode(features, observed.inverse_posterior[:, labelled:, :3])  # the means
+    q_act = latent_action.action_posterior(features, latent_action.project_action(own))
+    kl = latent_action.latent.total_kl(q_act, observed.action_prior[:, labelled:])
+    torch.testing.assert_close(terms.latent_action_kl, kl.mean())
+    assert terms.action != 0
+
+
+def test_own_actions_are_constants_to_what_infers_them():
+    # one step: the recurrence, through which q_free learns otherwise, is behind it
+    module, batch = make_module(), make_batch(labelled=0, window=1)
+    _, terms = action_free_terms(module, batch)
+    latent_action = module.model.latent_action
+    inferring = latent_action.inverse_projection.weight, latent_action.inverse_output.weight
+    labelling = latent_action.decoder_output.weight, latent_action.action_output.weight
+    gradients = torch.autograd.grad(
+        terms.action + terms.latent_action_kl, [*inferring, *labelling], allow_unused=True
+    )
+    assert all(g is None or g.abs().max() == 0 for g in gradients[:2])
+    assert all(g.abs().max() > 0 for g in gradients[2:])
+
+
+@pytest.mark.parametrize(
+    ("variant", "settings"),
+    [("action", {"options": UNLABELLED}), ("latent", {}), ("masked_action", {})],
+)
+def test_no_action_is_learned_from_action_free_rows_without_self_labels(variant, settings):
+    _, terms = action_free_terms(make_module(variant, **settings), make_batch())
+    assert terms.action == 0
+
+
+@pytest.mark.parametrize("gradient", [0.0, 1.0])
+def test_the_dynamics_teach_what_infers_actions_as_far_as_they_are_allowed(gradient):
+    torch.manual_seed(0)
+    config = WorldModelConfig(**SMALL, inverse_gradient=gradient)
+    module = WorldModelModule(make_spec(), config)
+    _, terms = action_free_terms(module, make_batch(labelled=0))
+    weight = module.model.latent_action.inverse_output.weight
+    (found,) = torch.autograd.grad(terms.observation + terms.state_kl, [weight])
+    assert (found.abs().max() > 0) == (gradient > 0)
 
 
 def test_features_are_dropped_in_training_where_actions_are_learned_from_labels():

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lawm.gradients import scaled_gradient
 from lawm.latent_action import LatentActionStep
 
 TransitionInputName = Literal["action", "latent", "masked_action"]
@@ -54,7 +55,9 @@ class TransitionInput(Protocol):
 
     size: int
     infers_actions: bool  # whether q_free has a part in filtering action-free rows
+    bounds_latent_action: bool  # whether what is inferred enters through a bounded action alone
     inverse_kl_gradient: float  # of LossOptions, where that is None
+    gradient: float  # factor on that which the dynamics send to what was inferred
 
     def known_rows(self, action: Tensor, num_rows: int) -> Tensor:
         """``(T, K, ·)`` for the rows that need no inference, from the actions (T, L, A) of B."""
@@ -73,13 +76,19 @@ class ActionInput:
 
     Its bounds are the bottleneck of u on action-free rows; the KL to the prior need not be one too:
     where an observation says little about the action, in nats, it would draw q_free to the prior.
+
+    Args:
+        action_dim: A.
+        gradient: Factor on the gradient that the dynamics send to the inferred actions.
     """
 
     infers_actions = True
+    bounds_latent_action = True
     inverse_kl_gradient = 0.0
 
-    def __init__(self, action_dim: int) -> None:
+    def __init__(self, action_dim: int, gradient: float = 0.0) -> None:
         self.size = action_dim
+        self.gradient = gradient
 
     def known_rows(self, action: Tensor, num_rows: int) -> Tensor:
         """The labelled rows."""
@@ -92,7 +101,8 @@ class ActionInput:
         """Known actions as they are, decoded ones for the action-free rows."""
         free = features[known.action.shape[1] :]
         params = model.inverse_posterior(free, known.inverse_projected[t])
-        x = torch.cat([known.action[t], model.decode(free, model.latent.mode(params))])
+        inferred = model.decode(free, model.latent.mode(params))
+        x = torch.cat([known.action[t], scaled_gradient(inferred, self.gradient)])
         return TransitionStep(x, None, params)
 
     def act(self, u: Tensor, action: Tensor) -> Tensor:
@@ -105,7 +115,9 @@ class LatentInput:
     """x is the latent action; nothing but the KL to the prior keeps u from telling the future."""
 
     infers_actions = True
+    bounds_latent_action = False
     inverse_kl_gradient = 1.0
+    gradient = 1.0
 
     def __init__(self, latent_size: int) -> None:
         self.size = latent_size
@@ -137,6 +149,7 @@ class MaskedActionInput(ActionInput):
     """x is the action and a 0, or zeros and a 1 where the action is not known."""
 
     infers_actions = False
+    bounds_latent_action = False
 
     def __init__(self, action_dim: int) -> None:
         super().__init__(action_dim + 1)
@@ -161,12 +174,12 @@ class MaskedActionInput(ActionInput):
 
 
 def make_transition_input(
-    name: TransitionInputName, action_dim: int, latent_size: int
+    name: TransitionInputName, action_dim: int, latent_size: int, gradient: float
 ) -> TransitionInput:
-    """A transition input by name."""
+    """A transition input by name; ``gradient`` is that of :class:`ActionInput`."""
     if name == "latent":
         return LatentInput(latent_size)
-    return ActionInput(action_dim) if name == "action" else MaskedActionInput(action_dim)
+    return ActionInput(action_dim, gradient) if name == "action" else MaskedActionInput(action_dim)
 
 
 __all__ = [

@@ -55,6 +55,9 @@ class WorldModelConfig:
         feature_dropout: Dropout of s where actions are learned from labels: in q_act, q_free and
             the decoder. An action read out of u generalises, one read out of s is remembered.
         reward_dropout: Dropout in the reward head.
+        inverse_gradient: Factor on the gradient by which the dynamics of action-free rows train
+            what infers their actions, where the action enters the recurrence. Above 0 it infers
+            actions that help prediction, and with few labels these are not those that were taken.
         observation_loss: How images are learned from: ``reconstruction``, or
             ``redundancy_reduction`` without a decoder (:mod:`lawm.redundancy_reduction`). States
             are reconstructed either way.
@@ -81,6 +84,7 @@ class WorldModelConfig:
     action_dropout: float = 0.3
     feature_dropout: float = 0.5
     reward_dropout: float = 0.0
+    inverse_gradient: float = 0.0
     observation_loss: ObservationLossName = "reconstruction"
     image_depth: int = 16
     image_std: float = 0.5**0.5
@@ -127,7 +131,7 @@ class WorldModel(nn.Module):
         stoch = make_latent(c.stoch_kind, c.stoch, c.stoch_classes)
         latent_action = make_latent(c.latent_action_kind, c.latent_action, c.latent_action_classes)
         self.transition_input = make_transition_input(
-            c.transition_input, spec.action_dim, latent_action.size
+            c.transition_input, spec.action_dim, latent_action.size, c.inverse_gradient
         )
         images = [key for key, item in spec.observations.items() if item.kind == "image"]
         self.random_shift = RandomShift(images, c.image_shift)

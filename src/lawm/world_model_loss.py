@@ -2,6 +2,8 @@
 
     labelled     log p(o) + log p(r) + log p(a|s,u) - KL(q(z)||p(z)) - beta_u KL(q_act||p(u))
     action-free  log p(o) (+ log p(r)) - KL(q(z)||p(z)) - beta_u KL(q_free||p(u))
+                 and, with self_labels, - log p(a|s,u) - beta_u KL(q_act||p(u)) in place of q_free's
+                 KL, where a = sg(mean of p(a|s, mode of q_free))
     alignment    on labelled rows: -log p(a|s, u ~ q_free), KL(sg(q_act)||q_free)
 
 The alignment is our own derivation. Means over labelled rows and means over action-free rows are
@@ -17,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lawm.batch import Batch
+from lawm.gradients import scaled_gradient
 from lawm.latents import Latent
 from lawm.world_model import Observed, WorldModel
 
@@ -30,7 +33,7 @@ class LossCoefficients:
         reward: Reward of the rows where it is known.
         continuation: Whether the episode goes on.
         state_kl: KL of the stochastic state, balanced and with free nats.
-        action: -log p(a|s,u) with u ~ q_act, labelled rows.
+        action: -log p(a|s,u) with u ~ q_act; of action-free rows with self_labels.
         align_action: -log p(a|s,u) with u ~ q_free, labelled rows.
         align_kl: KL(sg(q_act)||q_free), labelled rows.
     """
@@ -58,7 +61,10 @@ class LossOptions:
         reward_std: Standard deviation of p(r|s), in the data's units of reward per step.
         inverse_kl_gradient: Factor on the gradient of the action-free rows' KL(q_free||p) that
             reaches q_free; 0 lets it train the prior alone. None: 0 where u reaches the dynamics
-            through a bounded action and beta is set by hand, else 1.
+            through a bounded action and beta is set by hand, else 1. Without self_labels.
+        self_labels: Where u reaches the dynamics through a bounded action, train q_act, decoder and
+            prior on action-free rows as on labelled ones, with the action that q_free infers there
+            in place of the real one. Otherwise no decoder and no q_act ever sees their states.
         labelled_weight: Weight of the labelled rows' mean.
         action_free_weight: Weight of the action-free rows' mean.
     """
@@ -67,6 +73,7 @@ class LossOptions:
     free_nats: float = 0.5
     reward_std: float = 0.3
     inverse_kl_gradient: float | None = None
+    self_labels: bool = True
     labelled_weight: float = 1.0
     action_free_weight: float = 1.0
 
@@ -110,16 +117,8 @@ def balanced_kl(
     Returns:
         The loss and the plain KL, both ``(T, B)`` in nats.
     """
-    kl = latent.total_kl(
-        _scaled_gradient(posterior, 1.0 - balance), _scaled_gradient(prior, balance)
-    )
+    kl = latent.total_kl(scaled_gradient(posterior, 1.0 - balance), scaled_gradient(prior, balance))
     return kl.clamp_min(free_nats), kl.detach()
-
-
-def _scaled_gradient(x: Tensor, factor: float) -> Tensor:
-    """x, with its gradient multiplied by ``factor``."""
-    constant = x.detach()
-    return constant + factor * (x - constant)
 
 
 def source_means(values: Tensor, rows: slice) -> Tensor:
@@ -167,26 +166,32 @@ def world_model_terms(
         )
     )
 
-    before = observed.labelled_features
-    inverse_labelled = observed.inverse_posterior[:, labelled]
+    num = batch.num_labelled
+    before, posterior = observed.labelled_features, observed.action_posterior
     known = batch.action.transpose(0, 1)
-    shape = observed.action_posterior.shape[:-1]
-    u_act = latent.sample(observed.action_posterior, latent.noise(before, *shape))
-    u_inverse = latent.sample(inverse_labelled, latent.noise(before, *shape))
+    inverse_labelled = observed.inverse_posterior[:, labelled]
+    align_kl = latent.total_kl(posterior.detach(), inverse_labelled)
+    features, actions = before, known
+    labels_itself = options.self_labels and model.transition_input.bounds_latent_action
+    if labels_itself and num < batch.num_rows:
+        own = _self_labelled(model, observed, num)
+        features, posterior, actions = (
+            torch.cat(pair, dim=1) for pair in zip((before, posterior, known), own, strict=True)
+        )
+    shape = posterior.shape[:-1]
+    u_act = latent.sample(posterior, latent.noise(before, *shape))
+    u_inverse = latent.sample(inverse_labelled, latent.noise(before, shape[0], num))
     # one decoder call for both posteriors
     action_terms = model.latent_action.action_nll(
-        torch.cat([before, before], dim=1),
+        torch.cat([features, before], dim=1),
         torch.cat([u_act, u_inverse], dim=1),
-        torch.cat([known, known], dim=1),
+        torch.cat([actions, known], dim=1),
     )
-    align_kl = latent.total_kl(observed.action_posterior.detach(), inverse_labelled)
     reaches = options.inverse_kl_gradient
     if reaches is None:
         reaches = model.transition_input.inverse_kl_gradient
-    inverse_free = _scaled_gradient(observed.inverse_posterior[:, free], reaches)
-    rate = latent.total_kl(
-        torch.cat([observed.action_posterior, inverse_free], dim=1), observed.action_prior
-    )
+    inverse_free = scaled_gradient(observed.inverse_posterior[:, shape[1] :], reaches)
+    rate = latent.total_kl(torch.cat([posterior, inverse_free], dim=1), observed.action_prior)
     if not model.transition_input.infers_actions:  # q_free of action-free rows means nothing then
         rate = torch.cat([rate[:, labelled], 0.0 * rate[:, free]], dim=1)
 
@@ -198,9 +203,9 @@ def world_model_terms(
         means = [*source_means(of_states, rows).unbind(), *source_means(of_steps, rows).unbind()]
         return dict(zip(names, means, strict=True))
 
-    num = batch.num_labelled
-    of_labels = torch.stack([action_terms[:, :num], action_terms[:, num:], align_kl])
+    of_labels = torch.stack([action_terms[:, :num], action_terms[:, shape[1] :], align_kl])
     action, align_action, align_kl_mean = source_means(of_labels, slice(None)).unbind()
+    own_action = source_means(action_terms[None, :, num : shape[1]], slice(None)).squeeze(0)
     zero = observation.new_zeros(())
     labelled_terms = SourceTerms(
         **common(labelled),
@@ -212,11 +217,28 @@ def world_model_terms(
     free_terms = SourceTerms(
         **common(free),
         reward=masked_mean(reward, batch.has_reward, free),
-        action=zero,
+        action=own_action,
         align_action=zero,
         align_kl=zero,
     )
     return labelled_terms, free_terms
+
+
+def _self_labelled(
+    model: WorldModel, observed: Observed, num_labelled: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Features ``(T, F, D + Z)`` with dropout, q_act ``(T, F, ·)`` and actions ``(T, F, A)``.
+
+    The actions are those that entered the recurrence, as constants: of the action-free rows.
+    """
+    latent_action, features = model.latent_action, observed.features[:-1, num_labelled:]
+    with torch.no_grad():
+        u = latent_action.latent.mode(observed.inverse_posterior[:, num_labelled:])
+        decoded = latent_action.bind().decode(features.flatten(0, 1), u.flatten(0, 1))
+        action = decoded.view(*features.shape[:2], -1)
+    dropped = model.feature_dropout(features)
+    projected = latent_action.project_action(action)
+    return dropped, latent_action.action_posterior(dropped, projected), action
 
 
 def weighted_sum(terms: SourceTerms, weights: Tensor, beta: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class CObserve(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("threads", "block", "steps", "rows", "labelled")),
         *((name, ctypes.c_int64) for name in ("deter", "stoch", "latent", "action")),
-        ("z_min_std", ctypes.c_double),
+        *((name, ctypes.c_double) for name in ("z_min_std", "x_gradient")),
         *((name, CLayer) for name in ("posterior", "transition", "inverse", "decoder")),
         ("cell", CCell),
         *((name, CLinear) for name in ("posterior_output", "inverse_output", "decoder_output")),
@@ -56,6 +56,7 @@ class ObserveInputs:
 
     action: Tensor  # (T, L, A)
     z_noise: Tensor  # (T + 1, B, Z)
+    gradient: float  # factor on that of the inferred actions
 
 
 def observe_scan(
@@ -164,6 +165,7 @@ class _Loop:
             latent=latent.size,
             action=action_dim,
             z_min_std=stoch.min_std,
+            x_gradient=inputs.gradient,
             posterior_output=self._outputs[0].structure,
             inverse_output=self._outputs[1].structure,
             decoder_output=self._outputs[2].structure,

@@ -6,7 +6,7 @@
 typedef struct {
   int64_t threads, block, steps, rows, labelled; /* the labelled rows come first */
   int64_t deter, stoch, latent, action;          /* sizes of h, z, u and x */
-  double z_min_std;
+  double z_min_std, x_gradient;
   Layer posterior, transition, inverse, decoder;
   Cell cell;
   Linear posterior_output, inverse_output, decoder_output;
@@ -60,7 +60,8 @@ static void infer_action_backward(const Observe *o, int64_t t, int64_t first, in
   for (int64_t i = 0; i < m; i++)
     for (int64_t j = 0; j < o->action; j++) {
       const float a = action[i * o->action + j];
-      d_action[i * o->action + j] = d_state[i * columns + with_u + j] * (1.0f - a * a);
+      d_action[i * o->action + j] =
+          (float)o->x_gradient * d_state[i * columns + with_u + j] * (1.0f - a * a);
     }
   linear_backward(&o->decoder_output, m, d_action, work, hidden, 0);
   const float *dy = layer_backward(&o->decoder, at, m, block, work, NULL);

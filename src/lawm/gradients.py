@@ -1,0 +1,14 @@
+"""Values as they are, with less of their gradient."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def scaled_gradient(x: Tensor, factor: float) -> Tensor:
+    """x, with its gradient multiplied by ``factor``."""
+    constant = x.detach()
+    return constant + factor * (x - constant)
+
+
+__all__ = ["scaled_gradient"]

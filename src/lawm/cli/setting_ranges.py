@@ -56,7 +56,7 @@ RANGES = {
     **dict.fromkeys(("observation", "reward", "continuation", "state_kl"), NOT_NEGATIVE),
     **dict.fromkeys(("action", "align_action", "align_kl"), NOT_NEGATIVE),
     **dict.fromkeys(("labelled_weight", "action_free_weight", "free_nats"), NOT_NEGATIVE),
-    **dict.fromkeys(("kl_balance", "inverse_kl_gradient"), SHARE),
+    **dict.fromkeys(("kl_balance", "inverse_kl_gradient", "inverse_gradient"), SHARE),
     "beta": NOT_NEGATIVE,
     "target": POSITIVE,
     # stage 2

@@ -35,6 +35,7 @@ class GridRow:
         seed: Of the run and of the choice of labels.
         return_final: Mean return of the evaluation after the last update.
         return_final_std: Its standard deviation over episodes.
+        episodes: Of that evaluation.
         return_selected: Of the policy that was selected offline, by imagined reward; empty for
             methods without a world model.
         step_selected: When that was, in policy updates.
@@ -62,6 +63,7 @@ class GridRow:
     seed: int
     return_final: float | None
     return_final_std: float | None
+    episodes: int | None
     return_selected: float | None
     step_selected: int | None
     return_best: float | None
@@ -111,6 +113,7 @@ def row_from_report(key: RunKey, report: Mapping[str, Any], **made_with: str) ->
         labelled_transitions=data.get("labelled transitions"),
         return_final=_rounded(final.get("mean"), 1),
         return_final_std=_rounded(final.get("std"), 1),
+        episodes=final.get("episodes"),
         return_selected=_rounded(chosen.get("mean"), 1),
         step_selected=chosen.get("step"),
         return_best=_rounded(best.get("mean"), 1),

@@ -63,7 +63,7 @@ class EvaluationCallback(PolicyLookCallback):
         action_repeat: int,
         every_n_steps: int = 500,
         episodes: int = 10,
-        final_episodes: int = 10,
+        final_episodes: int = 50,
         seed: int = 0,
         max_parallel: int = 10,
         timeout: float = 60.0,

@@ -21,6 +21,7 @@ ROW = GridRow(
     seed=0,
     return_final=300.0,
     return_final_std=12.5,
+    episodes=50,
     return_selected=305.0,
     step_selected=400,
     return_best=310.0,

@@ -14,6 +14,7 @@ from lawm.fused.kernels import enable_kernels
 from lawm.policy_module import ConstraintConfig, LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.world_model import WorldModelConfig
+from lawm.world_model_loss import LossOptions
 from lawm.world_model_module import WorldModelModule
 
 pytestmark = pytest.mark.usefixtures("kernels")
@@ -66,6 +67,17 @@ def test_stage_1_is_the_same_with_and_without_kernels(rows, labelled, dropout, t
         assert_same(both_ways(module, lambda: module.compute_loss(batch)[0]))
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("from_dynamics", [0.0, 0.5])
+@pytest.mark.parametrize("from_kl", [0.0, 0.5])
+def test_stage_1_is_the_same_whatever_trains_what_infers_actions(from_dynamics, from_kl):
+    """The loop's backward pass leaves out what nothing trains."""
+    config = WorldModelConfig(**SMALL, inverse_gradient=from_dynamics)
+    options = LossOptions(inverse_kl_gradient=from_kl, self_labels=False)
+    module = disturbed(WorldModelModule(make_spec(), config, options=options))
+    batch = make_batch(6, 3, window=9)
+    assert_same(both_ways(module, lambda: module.compute_loss(batch)[0]))
 
 
 def test_masked_actions_are_the_same_with_and_without_kernels():

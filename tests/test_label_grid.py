@@ -81,8 +81,8 @@ def test_rows_come_back_from_the_file_as_they_were(tmp_path):
     lines = file.read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS)
     assert lines[3] == (
-        "cheetah,cheetah_replay,bc,0.1,15,7500,0,,12.5,50,305.0,400,,,,,143.8,360.9,,a processor,h,,"
-        "0.1.0,lawm fit --config conf/cheetah.yaml --seed 0"
+        "cheetah,cheetah_replay,bc,0.1,15,7500,0,,12.5,50,305.0,400,,,,,143.8,360.9,,"
+        "a processor,h,,0.1.0,lawm fit --config conf/cheetah.yaml --seed 0"
     )
     assert read_rows(file, all_columns=True) == [ROW, row(seed=1), empty]
     again = tmp_path / "again.csv"

@@ -22,6 +22,7 @@ class Filtered:
     features: Tensor  # (T + 1, B, D + Z)
     z_posterior: Tensor  # (T + 1, B, ·)
     inverse_posterior: Tensor  # (T, F, ·), of the rows whose action was inferred
+    inferred_action: Tensor | None  # (T, F, A), as constants, where actions were inferred
     action_posterior: Tensor | None  # (T, L, ·), where the loop needed it
 
 
@@ -46,10 +47,11 @@ def filter_windows(
     if not _scan_applies(rssm, latent_action, transition_input):
         return _step_by_step(rssm, latent_action, transition_input, embed_projected, known, z_noise)
     inputs = ObserveInputs(known.action, z_noise, transition_input.gradient)
-    features, z_posterior, inverse_posterior = observe_scan(
+    features, z_posterior, inverse_posterior, inferred = observe_scan(
         rssm, latent_action, embed_projected, known.inverse_projected, inputs
     )
-    return Filtered(features, z_posterior, inverse_posterior, None)
+    inferred_action = inferred if transition_input.infers_actions else None
+    return Filtered(features, z_posterior, inverse_posterior, inferred_action, None)
 
 
 def _scan_applies(
@@ -87,12 +89,14 @@ def _step_by_step(
             transition = transition_input.observe(action_step, features[-1], known, t)
             transitions.append(transition)
             h = step_of.recur(h, z, transition.x)
-    from_loop = [t.labelled_params for t in transitions if t.labelled_params is not None]
+    labelled = [t.labelled_params for t in transitions if t.labelled_params is not None]
+    inferred = [t.inferred.detach() for t in transitions if t.inferred is not None]
     return Filtered(
         features=torch.stack(features),
         z_posterior=torch.stack(z_posterior),
         inverse_posterior=torch.stack([t.free_params for t in transitions]),
-        action_posterior=torch.stack(from_loop) if from_loop else None,
+        inferred_action=torch.stack(inferred) if inferred else None,
+        action_posterior=torch.stack(labelled) if labelled else None,
     )
 
 

@@ -6,8 +6,10 @@ from torch import Tensor
 
 
 def scaled_gradient(x: Tensor, factor: float) -> Tensor:
-    """x, with its gradient multiplied by ``factor``."""
+    """x, with its gradient multiplied by ``factor``; with 0 it is cut out of the graph."""
     constant = x.detach()
+    if factor == 0.0:
+        return constant
     return constant + factor * (x - constant)
 
 

@@ -48,6 +48,7 @@ class TransitionStep:
     x: Tensor  # (B, X), enters the recurrence
     labelled_params: Tensor | None  # (L, ·) of q_act, where the loop needed it
     free_params: Tensor  # (F, ·) of q_free
+    inferred: Tensor | None  # (F, A), decoded, where it entered the recurrence
 
 
 class TransitionInput(Protocol):
@@ -55,7 +56,6 @@ class TransitionInput(Protocol):
 
     size: int
     infers_actions: bool  # whether q_free has a part in filtering action-free rows
-    bounds_latent_action: bool  # whether what is inferred enters through a bounded action alone
     inverse_kl_gradient: float  # of LossOptions, where that is None
     gradient: float  # factor on that which the dynamics send to what was inferred
 
@@ -83,7 +83,6 @@ class ActionInput:
     """
 
     infers_actions = True
-    bounds_latent_action = True
     inverse_kl_gradient = 0.0
 
     def __init__(self, action_dim: int, gradient: float = 0.0) -> None:
@@ -103,7 +102,7 @@ class ActionInput:
         params = model.inverse_posterior(free, known.inverse_projected[t])
         inferred = model.decode(free, model.latent.mode(params))
         x = torch.cat([known.action[t], scaled_gradient(inferred, self.gradient)])
-        return TransitionStep(x, None, params)
+        return TransitionStep(x, None, params, inferred)
 
     def act(self, u: Tensor, action: Tensor) -> Tensor:
         """The action."""
@@ -115,7 +114,6 @@ class LatentInput:
     """x is the latent action; nothing but the KL to the prior keeps u from telling the future."""
 
     infers_actions = True
-    bounds_latent_action = False
     inverse_kl_gradient = 1.0
     gradient = 1.0
 
@@ -137,7 +135,7 @@ class LatentInput:
         x = model.latent.sample(
             torch.cat([labelled, free]), model.latent.noise(features, features.shape[0])
         )
-        return TransitionStep(x, labelled, free)
+        return TransitionStep(x, labelled, free, None)
 
     def act(self, u: Tensor, action: Tensor) -> Tensor:
         """The latent action."""
@@ -149,7 +147,6 @@ class MaskedActionInput(ActionInput):
     """x is the action and a 0, or zeros and a 1 where the action is not known."""
 
     infers_actions = False
-    bounds_latent_action = False
 
     def __init__(self, action_dim: int) -> None:
         super().__init__(action_dim + 1)
@@ -165,7 +162,8 @@ class MaskedActionInput(ActionInput):
         self, model: LatentActionStep, features: Tensor, known: KnownAhead, t: int
     ) -> TransitionStep:
         """What is known; no row is left to infer."""
-        return TransitionStep(known.action[t], None, features.new_zeros(0, model.latent.num_params))
+        none = features.new_zeros(0, model.latent.num_params)
+        return TransitionStep(known.action[t], None, none, None)
 
     def act(self, u: Tensor, action: Tensor) -> Tensor:
         """The action, not masked."""

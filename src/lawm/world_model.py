@@ -117,6 +117,7 @@ class Observed:
     labelled_features: Tensor  # (T, L, D + Z), of the labelled rows, with dropout in training
     action_posterior: Tensor  # (T, L, ·), q_act of the labelled rows
     inverse_posterior: Tensor  # (T, B, ·), q_free of all rows
+    inferred_action: Tensor | None  # (T, F, A), constants that entered the recurrence, if any did
     action_prior: Tensor  # (T, B, ·), p(u | s)
 
 
@@ -201,6 +202,7 @@ class WorldModel(nn.Module):
             labelled_features=labelled_features,
             action_posterior=action_posterior,
             inverse_posterior=torch.cat([known_inverse, filtered.inverse_posterior], dim=1),
+            inferred_action=filtered.inferred_action,
             action_prior=self.latent_action.prior(features)[:-1],
         )
 

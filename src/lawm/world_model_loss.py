@@ -172,12 +172,14 @@ def world_model_terms(
     inverse_labelled = observed.inverse_posterior[:, labelled]
     align_kl = latent.total_kl(posterior.detach(), inverse_labelled)
     features, actions = before, known
-    labels_itself = options.self_labels and model.transition_input.bounds_latent_action
-    if labels_itself and num < batch.num_rows:
-        own = _self_labelled(model, observed, num)
-        features, posterior, actions = (
-            torch.cat(pair, dim=1) for pair in zip((before, posterior, known), own, strict=True)
-        )
+    inferred = observed.inferred_action
+    if options.self_labels and inferred is not None and num < batch.num_rows:
+        dropped = model.feature_dropout(observed.features[:-1, num:])
+        projected = model.latent_action.project_action(inferred)
+        own_posterior = model.latent_action.action_posterior(dropped, projected)
+        features = torch.cat([before, dropped], dim=1)
+        posterior = torch.cat([posterior, own_posterior], dim=1)
+        actions = torch.cat([known, inferred], dim=1)
     shape = posterior.shape[:-1]
     u_act = latent.sample(posterior, latent.noise(before, *shape))
     u_inverse = latent.sample(inverse_labelled, latent.noise(before, shape[0], num))
@@ -222,23 +224,6 @@ def world_model_terms(
         align_kl=zero,
     )
     return labelled_terms, free_terms
-
-
-def _self_labelled(
-    model: WorldModel, observed: Observed, num_labelled: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Features ``(T, F, D + Z)`` with dropout, q_act ``(T, F, ·)`` and actions ``(T, F, A)``.
-
-    The actions are those that entered the recurrence, as constants: of the action-free rows.
-    """
-    latent_action, features = model.latent_action, observed.features[:-1, num_labelled:]
-    with torch.no_grad():
-        u = latent_action.latent.mode(observed.inverse_posterior[:, num_labelled:])
-        decoded = latent_action.bind().decode(features.flatten(0, 1), u.flatten(0, 1))
-        action = decoded.view(*features.shape[:2], -1)
-    dropped = model.feature_dropout(features)
-    projected = latent_action.project_action(action)
-    return dropped, latent_action.action_posterior(dropped, projected), action
 
 
 def weighted_sum(terms: SourceTerms, weights: Tensor, beta: Tensor) -> Tensor:

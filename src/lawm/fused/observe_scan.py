@@ -65,7 +65,7 @@ def observe_scan(
     embed_projected: Tensor,
     inverse_projected: Tensor,
     inputs: ObserveInputs,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Filter a batch of windows.
 
     Args:
@@ -78,7 +78,7 @@ def observe_scan(
 
     Returns:
         Features s ``(T + 1, B, D + Z)``, parameters of q(z) ``(T + 1, B, 2 Z)`` and of q_free(u)
-        ``(T, F, 2 U)``.
+        ``(T, F, 2 U)``, and, as constants, the inferred actions ``(T, F, A)``.
     """
     parameters = [p for module in _modules(rssm, latent_action) for p in module.parameters()]
     embed_projected, inverse_projected = (
@@ -88,7 +88,7 @@ def observe_scan(
     wanted = (embed_projected, inverse_projected, *parameters)
     trained = torch.is_grad_enabled() and any(x.requires_grad for x in wanted)
     loop = _Loop(rssm, latent_action, inputs, trained)
-    out: tuple[Tensor, Tensor, Tensor] = _ObserveScan.apply(loop, *wanted)  # type: ignore[no-untyped-call]
+    out: tuple[Tensor, Tensor, Tensor, Tensor] = _ObserveScan.apply(loop, *wanted)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -186,16 +186,26 @@ class _Loop:
         self.call.embed, self.call.next = address(embed_projected), address(inverse_projected)
         self._run("lawm_observe_forward")
 
-    def backward(self, d_features: Tensor, d_z_params: Tensor, d_u_params: Tensor) -> Tensor:
+    def backward(
+        self, d_features: Tensor | float, d_z_params: Tensor, d_u_params: Tensor | None
+    ) -> Tensor | None:
         """Turn the gradients of both parameters, in place, into those with all later steps' part.
 
+        ``d_u_params`` is None where nothing trains what infers actions: a third of the backward
+        pass of these rows is left out then.
+
         Returns:
-            The gradient of the decoded actions before their tanh, ``(T, F, A)``.
+            The gradient of the decoded actions before their tanh, ``(T, F, A)``, where the
+            dynamics train what infers them.
         """
-        d_state, d_decoded = torch.empty_like(self.state), torch.empty_like(self.decoded)
+        d_state = torch.empty_like(self.state)
+        d_decoded = torch.empty_like(self.decoded) if self.inputs.gradient else None
         d_state[:, :, : self.size] = d_features
         d_state[:, :, self.size :] = 0.0
-        for layer in (self.posterior, self.transition, self.inverse, self.decoder, self.cell):
+        trained = [self.posterior, self.transition, self.cell]
+        trained += [self.inverse] if d_u_params is not None else []
+        trained += [self.decoder] if d_decoded is not None else []
+        for layer in trained:
             layer.prepare_backward(num_blocks(self.rows))
         self.call.d_state, self.call.d_decoded = address(d_state), address(d_decoded)
         self.call.d_z_params, self.call.d_u_params = address(d_z_params), address(d_u_params)
@@ -203,44 +213,38 @@ class _Loop:
         return d_decoded
 
     def parameter_gradients(
-        self, d_z_params: Tensor, d_u_params: Tensor, d_decoded: Tensor
+        self, d_z_params: Tensor, d_u_params: Tensor | None, d_decoded: Tensor | None
     ) -> list[Tensor | None]:
         """In the order of the modules' parameters; None where there is nothing to add.
 
         The biases of the posterior and the inverse layer are part of what was projected ahead.
         """
         before, free = self.state[:-1], self.state[:-1, self.labelled :]
-        inputs = [
-            _rows(self.state[:, :, : self.deter]),
-            _rows(before[:, :, self.deter :]),
-            _rows(free[:, :, : self.size]),
-            _rows(free[:, :, : self.with_u]),
-        ]
-        of_posterior, of_transition, of_inverse, of_decoder = (
-            layer.parameter_gradients(x)
-            for layer, x in zip(
-                (self.posterior, self.transition, self.inverse, self.decoder), inputs, strict=True
-            )
-        )
+        hidden = self.transition.out
+        assert hidden is not None
+        of_transition = self.transition.parameter_gradients(_rows(before[:, :, self.deter :]))
         of_z, _, of_x = torch.split(of_transition[0], self.columns, dim=1)
-        hidden = [layer.out for layer in (self.posterior, self.inverse, self.decoder)]
-        outputs = [
-            linear_gradients(_rows(d), out)
-            for d, out in zip((d_z_params, d_u_params, d_decoded), hidden, strict=True)
-            if out is not None
-        ]
-        transition_out = self.transition.out
-        assert transition_out is not None
+        h = self.state[:, :, : self.deter]
         return [
-            *(of_posterior[0], None, *of_posterior[2:]),
-            *outputs[0],
+            *_without_bias(_layer_and_output(self.posterior, h, d_z_params)),
             *(torch.cat([of_z, of_x], dim=1), *of_transition[1:]),
-            *self.cell.parameter_gradients(transition_out, _rows(before[:, :, : self.deter])),
-            *(of_inverse[0], None, *of_inverse[2:]),
-            *outputs[1],
-            *of_decoder,
-            *outputs[2],
+            *self.cell.parameter_gradients(hidden, _rows(before[:, :, : self.deter])),
+            *_without_bias(_layer_and_output(self.inverse, free[:, :, : self.size], d_u_params)),
+            *_layer_and_output(self.decoder, free[:, :, : self.with_u], d_decoded),
         ]
+
+
+def _layer_and_output(layer: BlockLayer, x: Tensor, d_out: Tensor | None) -> list[Tensor | None]:
+    """Gradients of a layer that reads ``x`` and of the linear output behind it; None without."""
+    if d_out is None:
+        return [None] * 6
+    assert layer.out is not None
+    return [*layer.parameter_gradients(_rows(x)), *linear_gradients(_rows(d_out), layer.out)]
+
+
+def _without_bias(gradients: list[Tensor | None]) -> list[Tensor | None]:
+    """Weight, bias, scale and shift of a layer, and what follows, without the bias."""
+    return [gradients[0], None, *gradients[2:]]
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -256,26 +260,39 @@ class _ObserveScan(Function):
         embed_projected: Tensor,
         inverse_projected: Tensor,
         *parameters: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         loop.forward(embed_projected, inverse_projected)
         ctx.save_for_backward(embed_projected, inverse_projected, *parameters)
         ctx.loop = loop
+        ctx.set_materialize_grads(False)  # so that a result that nothing trains is seen as such
         # detached: an output that the graph itself holds on to would never be freed
         features = loop.state[:, :, : loop.size].contiguous()
-        return features, loop.z_params.detach(), loop.u_params.detach()
+        decoded = loop.decoded.detach()
+        ctx.mark_non_differentiable(decoded)
+        return features, loop.z_params.detach(), loop.u_params.detach(), decoded
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         embed, following, *_ = ctx.saved_tensors
         loop: _Loop = ctx.loop
-        d_features, d_z, d_u = (d.clone(memory_format=torch.contiguous_format) for d in d_outputs)
-        d_decoded = loop.backward(d_features, d_z, d_u)
+        of_features, of_z, of_u, _ = d_outputs
+        d_z, d_u = _own(of_z, loop.z_params), None
+        if of_u is not None or loop.inputs.gradient:
+            d_u = _own(of_u, loop.u_params)
+        d_decoded = loop.backward(0.0 if of_features is None else of_features, d_z, d_u)
         gradients = loop.parameter_gradients(d_z, d_u, d_decoded)
         d_embed, d_next = loop.posterior.dy, loop.inverse.dy
         assert d_embed is not None
-        assert d_next is not None
-        return None, d_embed.view_as(embed), d_next.view_as(following), *gradients
+        d_following = None if d_next is None else d_next.view_as(following)
+        return None, d_embed.view_as(embed), d_following, *gradients
+
+
+def _own(gradient: Tensor | None, like: Tensor) -> Tensor:
+    """A copy to work on; zeros where there is none."""
+    if gradient is None:
+        return torch.zeros_like(like)
+    return gradient.clone(memory_format=torch.contiguous_format)
 
 
 __all__ = ["ObserveInputs", "observe_scan"]

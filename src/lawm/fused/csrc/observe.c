@@ -14,7 +14,7 @@ typedef struct {
   const float *z_noise;      /* (T + 1, B, Z) */
   float *state;              /* (T + 1, B, h z u x); x of the labelled is given */
   float *z_params, *u_params, *decoded;
-  float *d_state, *d_z_params, *d_u_params, *d_decoded;
+  float *d_state, *d_z_params, *d_u_params, *d_decoded; /* d_u_params may be NULL: no gradient */
 } Observe;
 
 int64_t lawm_observe_size(void) { return sizeof(Observe); }
@@ -55,22 +55,25 @@ static void infer_action_backward(const Observe *o, int64_t t, int64_t first, in
   const int64_t free = o->rows - o->labelled, at = t * free + first - o->labelled;
   const int64_t size = o->deter + o->stoch, with_u = size + o->latent;
   const int64_t hidden = o->decoder.linear.outputs;
-  const float *action = o->decoded + at * o->action;
-  float *d_action = o->d_decoded + at * o->action, *d_params = o->d_u_params + at * 2 * o->latent;
-  for (int64_t i = 0; i < m; i++)
-    for (int64_t j = 0; j < o->action; j++) {
-      const float a = action[i * o->action + j];
-      d_action[i * o->action + j] =
-          (float)o->x_gradient * d_state[i * columns + with_u + j] * (1.0f - a * a);
-    }
-  linear_backward(&o->decoder_output, m, d_action, work, hidden, 0);
-  const float *dy = layer_backward(&o->decoder, at, m, block, work, NULL);
-  linear_backward(&o->decoder.linear, m, dy, d_state, columns, 1);
-  for (int64_t i = 0; i < m; i++)
-    for (int64_t j = 0; j < o->latent; j++)
-      d_params[i * 2 * o->latent + j] += d_state[i * columns + size + j];
+  float *d_params = o->d_u_params + at * 2 * o->latent;
+  if (o->x_gradient != 0.0) {
+    const float *action = o->decoded + at * o->action;
+    float *d_action = o->d_decoded + at * o->action;
+    for (int64_t i = 0; i < m; i++)
+      for (int64_t j = 0; j < o->action; j++) {
+        const float a = action[i * o->action + j];
+        d_action[i * o->action + j] =
+            (float)o->x_gradient * d_state[i * columns + with_u + j] * (1.0f - a * a);
+      }
+    linear_backward(&o->decoder_output, m, d_action, work, hidden, 0);
+    const float *dy = layer_backward(&o->decoder, at, m, block, work, NULL);
+    linear_backward(&o->decoder.linear, m, dy, d_state, columns, 1);
+    for (int64_t i = 0; i < m; i++)
+      for (int64_t j = 0; j < o->latent; j++)
+        d_params[i * 2 * o->latent + j] += d_state[i * columns + size + j];
+  }
   linear_backward(&o->inverse_output, m, d_params, work, o->inverse.linear.outputs, 0);
-  dy = layer_backward(&o->inverse, at, m, block, work, work + half);
+  const float *dy = layer_backward(&o->inverse, at, m, block, work, work + half);
   linear_backward(&o->inverse.linear, m, dy, d_state, columns, 1);
 }
 
@@ -106,7 +109,7 @@ static void backward_block(const Observe *o, int64_t first, int64_t m, int64_t b
                     d_state + o->rows * columns, columns, work, d_state, columns, 1, work + half);
       const float *dy = layer_backward(&o->transition, at, m, block, work, work + half);
       linear_backward(&o->transition.linear, m, dy, d_state + o->deter, columns, 1);
-      if (num_free > 0)
+      if (num_free > 0 && o->d_u_params)
         infer_action_backward(o, t, free, num_free, block,
                               o->d_state + (t * o->rows + free) * columns, columns, work, half);
     }

@@ -55,6 +55,14 @@ def test_budgets_of_one_seed_are_nested(shards, tmp_path, seed):
         smaller = larger
 
 
+def test_a_label_file_is_not_made_from_another(shards, tmp_path, capsys):
+    other, out = tmp_path / "labels.json", tmp_path / "more.json"
+    assert label(shards, other) == 0
+    assert label(shards, out, "--labels", str(other)) == 2
+    assert "a label file; expected a number of episodes" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_the_data_are_known_by_their_content(shards, tmp_path):
     out = tmp_path / "labels.json"
     label(shards, out)

@@ -96,13 +96,18 @@ def _add_strip(commands: Subparsers) -> None:
 
 def run_label(args: argparse.Namespace) -> int:
     """Write a label file."""
-    from lawm.data_modules.label_file import write_label_file
+    from lawm.data_modules.label_file import is_label_file, write_label_file
     from lawm.data_modules.label_plan import LabelPlan
     from lawm.data_modules.shard_headers import read_headers
     from lawm.errors import LawmError
 
     if args.label_seed < 0:
         raise LawmError(f"--label-seed is {args.label_seed}; expected a whole number from 0.")
+    if is_label_file(args.labels):
+        raise LawmError(
+            f"--labels is {args.labels}, a label file; expected a number of episodes, as 10% or "
+            "'12 episodes'. This command makes such a file: `lawm fit --data.labels` reads it."
+        )
     headers = read_headers(args.paths, [])
     plan = LabelPlan(args.labels, args.held_out, args.label_seed, args.label_choice)
     split = plan.split(headers)

@@ -51,7 +51,9 @@ def draw(result: LabelEfficiency) -> matplotlib.figure.Figure:
     if has_overall:
         axis = figure.add_subplot(sides[0])
         count = len(result.overall_tasks)
-        axis.set_title(f"{count} task{'s' if count > 1 else ''}, IQM and 95 % interval")
+        has_interval = any(cell.final.low is not None for cell in result.overall)
+        shown = "IQM and 95 % interval" if has_interval else "IQM"
+        axis.set_title(f"{count} task{'s' if count > 1 else ''}, {shown}")
         _panel(axis, result.overall, "return / oracle's return")
         axes.append(axis)
     grid = sides[1].subgridspec(rows, columns)

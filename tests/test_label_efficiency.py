@@ -150,6 +150,8 @@ def test_the_plot_shows_every_method_on_every_panel():
     overall, *small = figure.axes
     assert len(small) == 2
     assert [axis.get_title() for axis in small] == ["cheetah", "walker"]
+    assert overall.get_title() == "2 tasks, IQM and 95 % interval"
+    assert draw(label_efficiency(curves(seeds=1))).axes[0].get_title() == "2 tasks, IQM"
     assert overall.get_ylabel() == "return / oracle's return"
     for axis in figure.axes:
         assert axis.get_xlabel() == "labelled transitions"

@@ -191,8 +191,8 @@ class _Loop:
     ) -> Tensor | None:
         """Turn the gradients of both parameters, in place, into those with all later steps' part.
 
-        ``d_u_params`` is None where nothing trains what infers actions: a third of the backward
-        pass of these rows is left out then.
+        ``d_u_params`` is None where nothing trains what infers actions: that part of the loop is
+        left out then.
 
         Returns:
             The gradient of the decoded actions before their tanh, ``(T, F, A)``, where the

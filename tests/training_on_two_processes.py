@@ -58,7 +58,8 @@ def make_data(shard):
 def make_stage(stage, data, transition_input):
     """The module and what it is trained on."""
     torch.manual_seed(0)
-    config = WorldModelConfig(transition_input, **SMALL, action_dropout=0.0)  # masks would differ
+    masks = {"action_dropout": 0.0, "feature_dropout": 0.0}  # they would differ
+    config = WorldModelConfig(transition_input, **SMALL, **masks)
     if stage == "world_model":
         return _WorldModel(data.spec, config, rate=RateConfig("target", target=3.0)), data
     world_model = WorldModel(data.spec, config)

@@ -46,7 +46,7 @@ def filter_windows(
     """
     if not _scan_applies(rssm, latent_action, transition_input):
         return _step_by_step(rssm, latent_action, transition_input, embed_projected, known, z_noise)
-    inputs = ObserveInputs(known.action, z_noise, transition_input.gradient)
+    inputs = ObserveInputs(known.action, z_noise, transition_input.inverse_gradient)
     features, z_posterior, inverse_posterior, inferred = observe_scan(
         rssm, latent_action, embed_projected, known.inverse_projected, inputs
     )

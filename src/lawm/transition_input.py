@@ -57,7 +57,7 @@ class TransitionInput(Protocol):
     size: int
     infers_actions: bool  # whether q_free has a part in filtering action-free rows
     inverse_kl_gradient: float  # of LossOptions, where that is None
-    gradient: float  # factor on that which the dynamics send to what was inferred
+    inverse_gradient: float  # factor on that which the dynamics send to what was inferred
 
     def known_rows(self, action: Tensor, num_rows: int) -> Tensor:
         """``(T, K, ·)`` for the rows that need no inference, from the actions (T, L, A) of B."""
@@ -79,15 +79,15 @@ class ActionInput:
 
     Args:
         action_dim: A.
-        gradient: Factor on the gradient that the dynamics send to the inferred actions.
+        inverse_gradient: Factor on the gradient that the dynamics send to the inferred actions.
     """
 
     infers_actions = True
     inverse_kl_gradient = 0.0
 
-    def __init__(self, action_dim: int, gradient: float = 0.0) -> None:
+    def __init__(self, action_dim: int, inverse_gradient: float = 0.0) -> None:
         self.size = action_dim
-        self.gradient = gradient
+        self.inverse_gradient = inverse_gradient
 
     def known_rows(self, action: Tensor, num_rows: int) -> Tensor:
         """The labelled rows."""
@@ -101,7 +101,7 @@ class ActionInput:
         free = features[known.action.shape[1] :]
         params = model.inverse_posterior(free, known.inverse_projected[t])
         inferred = model.decode(free, model.latent.mode(params))
-        x = torch.cat([known.action[t], scaled_gradient(inferred, self.gradient)])
+        x = torch.cat([known.action[t], scaled_gradient(inferred, self.inverse_gradient)])
         return TransitionStep(x, None, params, inferred)
 
     def act(self, u: Tensor, action: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class LatentInput:
 
     infers_actions = True
     inverse_kl_gradient = 1.0
-    gradient = 1.0
+    inverse_gradient = 1.0
 
     def __init__(self, latent_size: int) -> None:
         self.size = latent_size
@@ -172,12 +172,14 @@ class MaskedActionInput(ActionInput):
 
 
 def make_transition_input(
-    name: TransitionInputName, action_dim: int, latent_size: int, gradient: float
+    name: TransitionInputName, action_dim: int, latent_size: int, inverse_gradient: float
 ) -> TransitionInput:
-    """A transition input by name; ``gradient`` is that of :class:`ActionInput`."""
+    """A transition input by name; ``inverse_gradient`` is that of :class:`ActionInput`."""
     if name == "latent":
         return LatentInput(latent_size)
-    return ActionInput(action_dim, gradient) if name == "action" else MaskedActionInput(action_dim)
+    if name == "action":
+        return ActionInput(action_dim, inverse_gradient)
+    return MaskedActionInput(action_dim)
 
 
 __all__ = [

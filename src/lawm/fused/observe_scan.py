@@ -56,7 +56,7 @@ class ObserveInputs:
 
     action: Tensor  # (T, L, A)
     z_noise: Tensor  # (T + 1, B, Z)
-    gradient: float  # factor on that of the inferred actions
+    inverse_gradient: float  # factor on that of the inferred actions
 
 
 def observe_scan(
@@ -165,7 +165,7 @@ class _Loop:
             latent=latent.size,
             action=action_dim,
             z_min_std=stoch.min_std,
-            x_gradient=inputs.gradient,
+            x_gradient=inputs.inverse_gradient,
             posterior_output=self._outputs[0].structure,
             inverse_output=self._outputs[1].structure,
             decoder_output=self._outputs[2].structure,
@@ -199,7 +199,7 @@ class _Loop:
             dynamics train what infers them.
         """
         d_state = torch.empty_like(self.state)
-        d_decoded = torch.empty_like(self.decoded) if self.inputs.gradient else None
+        d_decoded = torch.empty_like(self.decoded) if self.inputs.inverse_gradient else None
         d_state[:, :, : self.size] = d_features
         d_state[:, :, self.size :] = 0.0
         trained = [self.posterior, self.transition, self.cell]
@@ -278,7 +278,7 @@ class _ObserveScan(Function):
         loop: _Loop = ctx.loop
         of_features, of_z, of_u, _ = d_outputs
         d_z, d_u = _own(of_z, loop.z_params), None
-        if of_u is not None or loop.inputs.gradient:
+        if of_u is not None or loop.inputs.inverse_gradient:
             d_u = _own(of_u, loop.u_params)
         d_decoded = loop.backward(0.0 if of_features is None else of_features, d_z, d_u)
         gradients = loop.parameter_gradients(d_z, d_u, d_decoded)

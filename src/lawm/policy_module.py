@@ -13,16 +13,19 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from lawm.agent import LatentActionAgent
+from lawm.continued_starts import ContinuedStarts
 from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine, rollout_reward
 from lawm.networks import MLP
 from lawm.optimizer import with_schedule
-from lawm.ranks import of_all_ranks
+from lawm.ranks import of_all_ranks, of_this_rank
 from lawm.returns import PercentileScale, lambda_returns
 from lawm.rssm import ModelState
 from lawm.spec import DataSpec
 from lawm.stage_module import StageModule
 from lawm.support_constraint import ConstraintName, make_constraint
 from lawm.world_model import WorldModel
+
+CONTINUED_KEY = "continued_starts"  # in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,9 @@ class LatentPolicyModule(StageModule[ModelState]):
         gradient_clip: Greatest gradient norm, of actor and critic apart.
         cooldown: Share of the stage's updates over which the learning rate falls at the end. A
             policy that is trained further after its end cools down once more.
+        continued_share: Of the rollouts of an update that go on where those of the update before
+            ended, see :class:`~lawm.continued_starts.ContinuedStarts`; 0: all begin in the data.
+        continued_steps: Steps that such a trajectory is expected to last.
     """
 
     def __init__(
@@ -88,6 +94,8 @@ class LatentPolicyModule(StageModule[ModelState]):
         learning_rate: float = 3e-4,
         gradient_clip: float = 10.0,
         cooldown: float = 0.5,
+        continued_share: float = 0.5,
+        continued_steps: int = 100,
     ) -> None:
         super().__init__("policy")
         self.save_hyperparameters(
@@ -105,6 +113,8 @@ class LatentPolicyModule(StageModule[ModelState]):
                 "learning_rate": learning_rate,
                 "gradient_clip": gradient_clip,
                 "cooldown": cooldown,
+                "continued_share": continued_share,
+                "continued_steps": continued_steps,
             }
         )
         self.spec = spec
@@ -121,6 +131,7 @@ class LatentPolicyModule(StageModule[ModelState]):
         self.target_rate = target_rate
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
         self.cooldown = cooldown
+        self.continued = ContinuedStarts(continued_share, continued_steps, horizon)
 
     def value(self, critic: MLP, features: Tensor) -> Tensor:
         """v(s) in units of return. The network predicts (1 - gamma) v, of a reward's size."""
@@ -131,6 +142,10 @@ class LatentPolicyModule(StageModule[ModelState]):
         """Actor and critic loss from a batch of start states, and what they are made of."""
         # Imagine under the policy; gradients flow through the frozen dynamics
         imagined = imagine(self.world_model, self.policy, self.constraint, start, self.horizon)
+        end, deter = imagined.features[-1], start.h.shape[-1]
+        self.continued.keep(
+            ModelState(end[:, :deter], end[:, deter:]), imagined.continuation.prod(dim=0)
+        )
 
         # Lambda-returns with the target critic's values
         discount = self.gamma * imagined.continuation
@@ -236,6 +251,21 @@ class LatentPolicyModule(StageModule[ModelState]):
         """Restores actor, critic, target and scale; the world model stays as it is."""
         own = {f"world_model.{k}": v for k, v in self.world_model.state_dict().items()}
         return super().load_state_dict({**own, **state_dict}, strict=strict, assign=assign)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save where the rollouts of every process ended; a collective call."""
+        checkpoint[CONTINUED_KEY] = {
+            name: of_all_ranks(self.trainer, value).cpu()
+            for name, value in self.continued.state_dict().items()
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let them go on; continued by another number of processes, they begin anew."""
+        rows = {
+            name: of_this_rank(self.trainer, values)
+            for name, values in checkpoint.get(CONTINUED_KEY, {}).items()
+        }
+        self.continued.load_state_dict({k: row for k, row in rows.items() if row is not None})
 
     def agent(self) -> LatentActionAgent:
         """The policy as it is now, sharing weights, for evaluation in an environment."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from lawm.batch import Batch, EpisodeBatch
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
 from lawm.errors import LawmError
+from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.world_model import WorldModel
 
@@ -189,11 +190,12 @@ class StartStateDataModule(pl.LightningDataModule):
         for h, z in zip(batch.h.cpu(), batch.z.cpu(), strict=True):
             alike = (self.states.h == h).all(1) & (self.states.z == z).all(1)
             index = alike.nonzero().flatten()
-            found.append(
-                self.data.describe_start(*places[int(index[0])])
-                if len(index)
-                else "a state that is not finite"
-            )
+            if len(index):
+                found.append(self.data.describe_start(*places[int(index[0])]))
+            elif h.isfinite().all() and z.isfinite().all():
+                found.append("the end of an imagined trajectory, which was to go on")
+            else:
+                found.append("a state that is not finite")
         return found
 
     def train_dataloader(self) -> StartStateLoader:
@@ -202,6 +204,12 @@ class StartStateDataModule(pl.LightningDataModule):
         rank, world = self._rank_and_world()
         steps = 1_000_000  # an epoch is only Lightning's bookkeeping here
         return StartStateLoader(self.states, self.batch_size, self.seed, rank, world, steps)
+
+    def on_after_batch_transfer(self, batch: ModelState, dataloader_idx: int) -> ModelState:
+        """Some rollouts go on instead; callbacks see the starts that are trained on."""
+        del dataloader_idx
+        module = self.trainer.lightning_module if self.trainer else None
+        return module.continued.join(batch) if isinstance(module, LatentPolicyModule) else batch
 
     def _first_and_stride(self) -> tuple[int, int]:
         """Of the episodes whose states this process keeps: the first, and the step to the next."""

@@ -63,6 +63,8 @@ RANGES = {
     **dict.fromkeys(("gamma", "lambda_"), SHARE),
     **dict.fromkeys(("entropy", "prior_weight"), NOT_NEGATIVE),
     "target_rate": POSITIVE_SHARE,
+    "continued_share": SHARE,
+    "continued_steps": COUNT,
     "gradient_clip": POSITIVE,
     # optimisers and schedules
     **dict.fromkeys(("learning_rate", "dual_learning_rate"), POSITIVE),

@@ -64,7 +64,8 @@ def make_stage(stage, data, transition_input):
         return _WorldModel(data.spec, config, rate=RateConfig("target", target=3.0)), data
     world_model = WorldModel(data.spec, config)
     torch.nn.init.normal_(world_model.reward_head.output.weight)  # untrained it is zero
-    module = _Policy(world_model, data.spec, hidden=16, horizon=3)
+    # which rollouts go on is drawn by each process
+    module = _Policy(world_model, data.spec, hidden=16, horizon=3, continued_share=0.0)
     return module, StartStateDataModule(world_model, data, batch_size=6)
 
 

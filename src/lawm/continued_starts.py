@@ -58,8 +58,8 @@ class ContinuedStarts:
             alive: Probability that the rollout met no terminal state, ``(N,)``.
         """
         first = len(alive) - round(self.share * len(alive))
-        self._end = ModelState(end.h[first:].detach(), end.z[first:].detach())
-        self._alive = alive[first:].detach()
+        h, z, alive = (value[first:].detach().float() for value in (end.h, end.z, alive))
+        self._end, self._alive = ModelState(h, z), alive
 
     def state_dict(self) -> dict[str, Tensor]:
         """For a checkpoint; empty before the first update."""

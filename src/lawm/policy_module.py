@@ -261,6 +261,8 @@ class LatentPolicyModule(StageModule[ModelState]):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let them go on; continued by another number of processes, they begin anew."""
+        if self._trainer is None:
+            return
         rows = {
             name: of_this_rank(self.trainer, values)
             for name, values in checkpoint.get(CONTINUED_KEY, {}).items()

@@ -121,4 +121,6 @@ def test_what_goes_on_carries_no_gradient():
     rssm = module.world_model.rssm
     start = ModelState(torch.randn(4, rssm.deter), torch.randn(4, rssm.latent.size))
     module.compute_loss(start)
-    assert not any(value.requires_grad for value in module.continued.state_dict().values())
+    kept = module.continued.state_dict()
+    assert kept.keys() == {"h", "z", "alive"}
+    assert not any(value.requires_grad for value in kept.values())

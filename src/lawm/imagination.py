@@ -81,7 +81,10 @@ def imagine(
     The action that enters the model is the decoder's mean: sampled decoder noise teaches nothing
     and hands the policy a noisy gradient.
     """
-    noise = torch.randn(horizon, start.h.shape[0], constraint.size).to(start.h)
+    like = start.h  # drawn where it is used: a copy from the host waits for the device
+    noise = torch.randn(
+        horizon, like.shape[0], constraint.size, dtype=like.dtype, device=like.device
+    )
 
     if _scan_applies(model, policy):
         choice = Choice(

@@ -130,6 +130,10 @@ class ObservationDecoder(nn.Module):
             total = total + decoder.loss(features, obs[key], embeds[key])
         return total
 
+    def deviations(self) -> list[nn.Parameter]:
+        """The learned standard deviations of states, one parameter a key."""
+        return [part.raw_std for part in self.decoders if isinstance(part, StateDecoder)]
+
     def pictures(self, features: Tensor) -> dict[str, Tensor]:
         """Predicted images of the keys that can be shown, ``(..., H, W, C)`` in [0, 255]."""
         shown = {key: decoder.picture(features) for key, decoder in self.items()}

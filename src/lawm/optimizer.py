@@ -19,10 +19,13 @@ def adamw(
         model: Whose parameters are trained.
         learning_rate: Of all groups that set none.
         weight_decay: Of the matrices.
-        more: Further parameter groups, as torch takes them.
+        more: Further parameter groups, as torch takes them, with what they set for parameters of
+            the model, or with other parameters.
     """
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.ndim < 2]
+    apart = {id(p) for group in more for p in group["params"]}
+    parameters = [p for p in model.parameters() if id(p) not in apart]
+    matrices = [p for p in parameters if p.ndim >= 2]
+    vectors = [p for p in parameters if p.ndim < 2]
     groups: list[dict[str, Any]] = [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},

@@ -42,7 +42,7 @@ class StateDecoder(nn.Module):
         features: int,
         hidden: int,
         num_layers: int,
-        min_std: float = 0.03,
+        min_std: float = 0.01,
     ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(spec.mean))

@@ -55,6 +55,10 @@ class WorldModelModule(StageModule[Batch]):
         rate: Weight of the latent action's KL.
         learning_rate: Of AdamW.
         weight_decay: Of AdamW, on matrices alone.
+        deviation_learning_rate: Of the learned standard deviations of the observations. Adam moves
+            a parameter by about its learning rate a step, whatever the gradient: with that of the
+            matrices they would stay far above the errors for the whole stage, and the model blind
+            to what an action changes in one step.
         dual_learning_rate: Of the rate's dual variable, in log beta a step.
         warmup_steps: Updates over which the learning rate rises linearly.
         cooldown: Share of the stage's updates over which it falls at the end.
@@ -69,8 +73,9 @@ class WorldModelModule(StageModule[Batch]):
         coefficients: LossCoefficients = LossCoefficients(),
         options: LossOptions = LossOptions(),
         rate: RateConfig = RateConfig(),
-        learning_rate: float = 4e-4,
-        weight_decay: float = 1e-2,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.3,
+        deviation_learning_rate: float = 1e-2,
         dual_learning_rate: float = 1e-2,
         warmup_steps: int = 100,
         cooldown: float = 0.4,
@@ -85,6 +90,7 @@ class WorldModelModule(StageModule[Batch]):
                 "rate": asdict(rate),
                 "learning_rate": learning_rate,
                 "weight_decay": weight_decay,
+                "deviation_learning_rate": deviation_learning_rate,
                 "dual_learning_rate": dual_learning_rate,
                 "warmup_steps": warmup_steps,
                 "cooldown": cooldown,
@@ -98,6 +104,7 @@ class WorldModelModule(StageModule[Batch]):
         self.rate_control = rate.build()
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.deviation_learning_rate = deviation_learning_rate
         self.dual_learning_rate = dual_learning_rate
         self.warmup_steps = warmup_steps
         self.cooldown = cooldown
@@ -151,10 +158,12 @@ class WorldModelModule(StageModule[Batch]):
         return latent_action.decode(before, u_inverse), latent_action.decode(before, u_action)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union is private)
-        """AdamW with decay on the matrices alone; the dual variable has a rate of its own."""
-        dual = list(self.rate_control.parameters())
-        group = {"params": dual, "weight_decay": 0.0, "lr": self.dual_learning_rate}
-        groups = [group] if dual else []
+        """AdamW with decay on the matrices alone; deviations and dual variable have own rates."""
+        rates = (
+            (self.model.observation_decoder.deviations(), self.deviation_learning_rate),
+            (list(self.rate_control.parameters()), self.dual_learning_rate),
+        )
+        groups = [{"params": p, "weight_decay": 0.0, "lr": rate} for p, rate in rates if p]
         optimizer = adamw(self.model, self.learning_rate, self.weight_decay, *groups)
         total = self.trainer.max_steps if self._trainer is not None else -1
         return with_schedule(

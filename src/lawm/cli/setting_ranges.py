@@ -68,6 +68,7 @@ RANGES = {
     "gradient_clip": POSITIVE,
     # optimisers and schedules
     **dict.fromkeys(("learning_rate", "dual_learning_rate"), POSITIVE),
+    "deviation_learning_rate": POSITIVE,
     **dict.fromkeys(("weight_decay", "warmup_steps"), NOT_NEGATIVE),
     "cooldown": SHARE,
 }

@@ -71,3 +71,35 @@ def test_actions_that_move_the_state_by_little_are_not_drawn_to_the_prior(
     train(module, data)
     batch = windows(held_out, np.arange(8), np.zeros(8, dtype=int), STEPS, 8)
     assert (action_r2(module.eval(), batch) > 0.7) == finds
+
+
+@pytest.mark.parametrize(("rate", "is_near"), [(3e-2, True), (2e-3, False)])
+def test_learned_deviations_of_observations_come_down_to_the_errors(rate, is_near):
+    """Else the likelihood is blind to what an action changes, whatever the networks know."""
+    torch.manual_seed(0)
+    data = simulate(EPISODES, STEPS, seed=1)
+    config = WorldModelConfig(deter=32, hidden=32, embed=32, stoch=8, latent_action=4)
+    module = WorldModelModule(
+        spec_of(data), config, learning_rate=2e-3, deviation_learning_rate=rate, warmup_steps=20
+    )
+    train(module, data)
+    model = module.eval().model
+    batch = windows(data, np.arange(8), np.zeros(8, dtype=int), STEPS, 4)
+    obs = batch.obs["state"].transpose(0, 1)
+    with torch.no_grad():
+        (decoder,) = model.observation_decoder.decoders
+        predicted = decoder(model.observe(batch).features)
+        error = ((predicted - obs) / decoder.std).square().mean(dim=(0, 1)).sqrt()
+        assert (decoder.deviation() < 1.5 * error).all().item() == is_near
+
+
+def test_each_parameter_is_trained_at_one_learning_rate():
+    module = WorldModelModule(
+        spec_of(simulate(2, STEPS, seed=1)), WorldModelConfig(), deviation_learning_rate=0.5
+    )
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    trained = [id(p) for group in groups for p in group["params"]]
+    assert sorted(trained) == sorted(id(p) for p in module.parameters())
+    (apart,) = [group for group in groups if group["initial_lr"] == 0.5]
+    assert [p.shape for p in apart["params"]] == [(OBS_DIM,)]
+    assert apart["weight_decay"] == 0.0

@@ -56,6 +56,10 @@ class StateDecoder(nn.Module):
         out: Tensor = self.mlp(features) * self.std + self.mean
         return out
 
+    def deviation(self) -> Tensor:
+        """Standard deviation of ``p(o | s)`` in units of the data's own, ``(D_obs,)``."""
+        return F.softplus(self.raw_std) + self.min_std
+
     def target(self, obs: Tensor, embed: Tensor) -> Tensor:
         """What :meth:`forward` predicts: the observation itself."""
         del embed
@@ -64,7 +68,7 @@ class StateDecoder(nn.Module):
     def loss(self, features: Tensor, obs: Tensor, embed: Tensor) -> Tensor:
         """Negative log-likelihood in nats of standardised states, ``(..., )``."""
         del embed
-        std = F.softplus(self.raw_std) + self.min_std
+        std = self.deviation()
         error: Tensor = (self.mlp(features) - (obs - self.mean) / self.std) / std
         constant = std.log().sum() + 0.5 * error.shape[-1] * math.log(2.0 * math.pi)
         return 0.5 * error.square().sum(dim=-1) + constant

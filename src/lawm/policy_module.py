@@ -89,7 +89,7 @@ class LatentPolicyModule(StageModule[ModelState]):
         gamma: float = 0.99,
         lambda_: float = 0.95,
         entropy: float = 3e-2,
-        prior_weight: float = 0.1,
+        prior_weight: float = 0.15,
         target_rate: float = 0.1,
         learning_rate: float = 1e-3,
         gradient_clip: float = 10.0,

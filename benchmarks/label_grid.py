@@ -27,6 +27,7 @@ ALL = Fraction(1)
 
 # What changes no result or differs between the runs of a cell by design
 _LEFT_OUT = ("name", "seed", "compile")
+_OF_IMAGES = "image_"
 _LEFT_OUT_OF_DATA = (*ACCESS_KEYS, "labels", "label_seed")
 
 
@@ -129,21 +130,30 @@ def in_order(
 
 
 def hash_config(
-    config: Mapping[str, Any], fraction: Fraction, checksums: Sequence[Sequence[str]]
+    config: Mapping[str, Any],
+    fraction: Fraction,
+    checksums: Sequence[Sequence[str]],
+    *,
+    images: bool,
 ) -> str:
     """Digest of all that decides the result of a cell, 12 hexadecimal digits.
 
     Seeds do not enter it: the runs of a cell have the same. Nor do names of files: the content of
-    the shards does.
+    the shards does; nor what is said of images where states alone are seen.
 
     Args:
         config: The merged configuration, as in a run's ``config.yaml``.
         fraction: The labelled fraction.
         checksums: Of the content of ``data.shards`` and of ``data.action_free_shards``.
+        images: Whether there is an image among the observations.
     """
     content = {key: value for key, value in config.items() if key not in _LEFT_OUT}
     data = {k: v for k, v in config["data"].items() if k not in _LEFT_OUT_OF_DATA}
     content |= {"data": data, "fraction": str(fraction), "content": checksums}
+    if not images:
+        stage = dict(config["world_model"])
+        sizes = {k: v for k, v in stage["model"].items() if not k.startswith(_OF_IMAGES)}
+        content["world_model"] = stage | {"model": sizes}
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

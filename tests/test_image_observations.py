@@ -116,6 +116,8 @@ def test_shapes_that_do_not_fit_are_told(shape, message):
     [
         ({"image_depth": 0}, r"image_depth is 0; expected a number of channels from 1"),
         ({"image_std": 0.0}, r"image_std is 0\.0; expected a standard deviation above 0"),
+        ({"image_decoded_share": 0.0}, r"image_decoded_share is 0\.0; expected a share"),
+        ({"image_decoded_share": 1.1}, r"image_decoded_share is 1\.1; expected a share"),
         ({"image_shift": -1}, r"image_shift is -1; expected a number of pixels from 0"),
     ],
 )

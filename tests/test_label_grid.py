@@ -57,21 +57,26 @@ def test_budgets_have_names(share, name):
 
 
 def test_the_hash_tells_what_decides_a_result_and_nothing_else():
-    def digest(fraction=TENTH, sums=(("a",), ()), data=None, **changes):
+    def digest(fraction=TENTH, sums=(("a",), ()), data=None, model=None, images=False, **changes):
         config = {**CONFIG, **changes, "data": {**CONFIG["data"], **(data or {})}}
-        return hash_config(config, fraction, sums)
+        config["world_model"] = {"learning_rate": 1e-3, "model": {"deter": 8, **(model or {})}}
+        return hash_config(config, fraction, sums, images=images)
 
     same = digest()
     assert digest(seed=1, name="b", compile="off") == same
     assert digest(data={"shards": ["moved/x.h5"], "labels": "2%", "label_seed": 3}) == same
+    assert digest(model={"image_depth": 32}) == same, "of states it decides nothing"
     others = [
+        digest(images=True, model={"image_depth": 16}),
+        digest(images=True, model={"image_depth": 32}),
+        digest(model={"deter": 9}),
         digest(fraction=Fraction(1, 50)),
         digest(sums=(("b",), ())),
         digest(sums=((), ("a",))),
         digest(data={"window": 16}),
         digest(policy={"horizon": 5}),
     ]
-    assert len({same, *others}) == 6
+    assert len({same, *others}) == 9
 
 
 def test_rows_come_back_from_the_file_as_they_were(tmp_path):

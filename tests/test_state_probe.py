@@ -14,17 +14,35 @@ def test_what_the_features_hold_is_read_and_the_rest_is_not():
     torch.manual_seed(0)
     features = torch.randn(4000, 10) * torch.logspace(-3, 3, 10)  # of very different sizes
     state = features / torch.logspace(-3, 3, 10) @ torch.randn(10, 3) * 50.0 + 7.0
-    fitted, tested = slice(0, 2000), slice(2000, None)
+    group = torch.arange(4000) // 500
 
     def probe(x, y):
-        return linear_probe(x[fitted], y[fitted], x[tested], y[tested])
+        return linear_probe(x, y, group)
 
-    assert probe(features, state) == pytest.approx(1.0, abs=1e-3)
+    assert probe(features, state) == pytest.approx(1.0, abs=0.02)
     assert probe(features, torch.randn(4000, 3)) == pytest.approx(0.0, abs=0.02)
     half = torch.cat([state, torch.randn(4000, 3)], dim=1)
     assert probe(features, half) == pytest.approx(0.5, abs=0.02)
     still = torch.cat([state, torch.full((4000, 2), 3.0)], dim=1)
-    assert probe(features, still) == pytest.approx(1.0, abs=1e-3)  # what stands still is left out
+    assert probe(features, still) == pytest.approx(1.0, abs=0.02)  # what stands still is left out
+
+
+def test_a_group_that_hardly_moves_is_measured_against_all():
+    """Alone it would give minus thousands: its own variance is next to nothing."""
+    torch.manual_seed(0)
+    features = torch.randn(3000, 10)
+    features[:1000] *= 1e-3
+    state = features @ torch.randn(10, 3) + 0.1 * torch.randn(3000, 3)
+    group = torch.arange(3000) // 1000
+    assert linear_probe(features, state, group) > 0.97
+
+
+def test_what_only_tells_the_groups_apart_is_no_help():
+    torch.manual_seed(0)
+    group = torch.arange(4000) // 500
+    one_hot = torch.nn.functional.one_hot(group).double()
+    state = one_hot @ torch.randn(8, 3).double() + 0.1 * torch.randn(4000, 3)
+    assert linear_probe(one_hot, state, group) < 0.1
 
 
 def test_the_panel_probes_states_beside_the_model():

@@ -80,15 +80,22 @@ class ImageDecoder(nn.Module):
         features: Size of s.
         depth: As of the encoder.
         std: Standard deviation of a pixel, where 1 is from black to white.
+        decoded_share: Share of the steps that :meth:`loss` decodes in training.
     """
 
     def __init__(
-        self, key: str, spec: ObservationSpec, features: int, depth: int, std: float
+        self,
+        key: str,
+        spec: ObservationSpec,
+        features: int,
+        depth: int,
+        std: float,
+        decoded_share: float = 1.0,
     ) -> None:
         super().__init__()
         stages, self.grid = pyramid(key, spec.shape)
         channels = [*_widths(depth, stages)[::-1], spec.shape[-1]]
-        self.shape, self.std = spec.shape, std
+        self.shape, self.std, self.decoded_share = spec.shape, std, decoded_share
         self.left, _, self.top, _ = margins(spec.shape, stages, self.grid)
         self.input = nn.Linear(features, self.grid[0] * self.grid[1] * channels[0])
         self.layers = nn.Sequential()
@@ -108,14 +115,21 @@ class ImageDecoder(nn.Module):
         return obs
 
     def loss(self, features: Tensor, obs: Tensor, embed: Tensor) -> Tensor:
-        """Negative log-likelihood in nats but for a constant, summed over the pixels, ``(..., )``.
+        """Negative log-likelihood in nats but for a constant, summed over the pixels, ``(T, ...)``.
 
-        ``sum of (o - mean)^2 / (2 std^2)``.
+        ``sum of (o - mean)^2 / (2 std^2)``. In training it is that of ``decoded_share`` of the
+        steps, drawn anew for each batch and alike for all of its rows, times the inverse of the
+        share; of the other steps it is zero. The mean over the steps is an unbiased estimate:
+        frames that follow each other teach a decoder much the same.
         """
         del embed
-        flat = features.reshape(-1, features.shape[-1])
-        frames = obs.reshape(-1, *self.shape)
-        return _in_parts(self._loss, flat, frames).view(features.shape[:-1])
+        steps = features.shape[0]
+        decoded = max(1, round(self.decoded_share * steps))
+        if not self.training or decoded == steps:
+            return self._losses(features, obs)
+        at = torch.randperm(steps, device=features.device)[:decoded]
+        losses = self._losses(features[at], obs[at]) * (steps / decoded)
+        return losses.new_zeros(features.shape[:-1]).index_copy(0, at, losses)
 
     def spread(self, target: Tensor) -> Tensor:
         """Root of the mean variance of a pixel over the leading dimensions, a scalar."""
@@ -131,6 +145,11 @@ class ImageDecoder(nn.Module):
         out: Tensor = self.layers(grid).permute(0, 2, 3, 1).float()
         height, width, _ = self.shape
         return out[:, self.top : self.top + height, self.left : self.left + width]
+
+    def _losses(self, features: Tensor, obs: Tensor) -> Tensor:
+        flat = features.reshape(-1, features.shape[-1])
+        frames = obs.reshape(-1, *self.shape)
+        return _in_parts(self._loss, flat, frames).view(features.shape[:-1])
 
     @staticmethod
     def _brightness(mean: Tensor) -> Tensor:

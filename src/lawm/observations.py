@@ -37,6 +37,7 @@ class ObservationSizes:
     observation_loss: ObservationLossName = "reconstruction"
     image_depth: int = 16
     image_std: float = 0.5**0.5
+    image_decoded_share: float = 1.0
     image_probe: bool = False
 
     def __post_init__(self) -> None:
@@ -49,6 +50,11 @@ class ObservationSizes:
             raise LawmError(
                 f"world_model.model.image_std is {self.image_std}; expected a standard deviation "
                 "above 0, such as 0.7, where 1 is from black to white."
+            )
+        if not 0.0 < self.image_decoded_share <= 1.0:
+            raise LawmError(
+                f"world_model.model.image_decoded_share is {self.image_decoded_share}; expected a "
+                "share of the steps above 0 and up to 1, such as 0.25."
             )
 
 
@@ -155,7 +161,9 @@ def make_decoder(
         return StateDecoder(spec, features, sizes.hidden, sizes.num_layers)
 
     def image_decoder() -> ImageDecoder:
-        return ImageDecoder(key, spec, features, sizes.image_depth, sizes.image_std)
+        return ImageDecoder(
+            key, spec, features, sizes.image_depth, sizes.image_std, sizes.image_decoded_share
+        )
 
     if sizes.observation_loss == "reconstruction":
         return image_decoder()

@@ -172,23 +172,18 @@ def _action_r2(model: WorldModel, batch: Batch, observed: Observed) -> tuple[flo
 
 
 def _probe_r2(batch: Batch, observed: Observed) -> dict[str, float]:
-    """Fitted on the first half of the windows' episodes, measured on the other."""
+    """Of each episode from a regression on the others; of each window where all are of one."""
     if batch.num_rows < 2:
         return {}
-    half = batch.num_rows // 2
-    fitted = torch.arange(batch.num_rows) < half
+    group = torch.arange(batch.num_rows)
     if batch.source is not None:
         episode = batch.source[:, 0].cpu()
-        later = episode > episode[half - 1]
-        fitted = ~later if bool(later.any()) else fitted
-    features = observed.features.transpose(0, 1)
+        group = episode if len(episode.unique()) > 1 else group
+    steps = observed.features.shape[0]
+    features = observed.features.transpose(0, 1).flatten(0, 1)
+    group = group.repeat_interleave(steps).to(features.device)
     return {
-        key: linear_probe(
-            features[fitted].flatten(0, 1),
-            state[fitted].flatten(0, 1),
-            features[~fitted].flatten(0, 1),
-            state[~fitted].flatten(0, 1),
-        )
+        key: linear_probe(features, state.flatten(0, 1), group)
         for key, state in batch.probe.items()
     }
 

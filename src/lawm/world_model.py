@@ -64,6 +64,8 @@ class WorldModelConfig:
         image_depth: Channels of the first convolution.
         image_std: Standard deviation of a reconstructed pixel, where 1 is from black to white; a
             smaller one weighs images more.
+        image_decoded_share: Share of the steps of a window that are reconstructed in an update;
+            others are drawn for the next one.
         image_shift: Most pixels of the random shift that images are trained with; 0 for none.
         image_probe: Without reconstruction, train a decoder beside the model to look at.
     """
@@ -88,6 +90,7 @@ class WorldModelConfig:
     observation_loss: ObservationLossName = "reconstruction"
     image_depth: int = 16
     image_std: float = 0.5**0.5
+    image_decoded_share: float = 1.0
     image_shift: int = 4
     image_probe: bool = False
 
@@ -100,6 +103,7 @@ class WorldModelConfig:
             self.observation_loss,
             self.image_depth,
             self.image_std,
+            self.image_decoded_share,
             self.image_probe,
         )
 

@@ -12,7 +12,7 @@ from lawm.errors import LawmError
 # What the part that reads it checks itself, as only that knows what else it depends on.
 CHECKED_ELSEWHERE = {
     *("before", "after", "epsilon", "max_states"),
-    *("image_depth", "image_std", "image_shift"),
+    *("image_depth", "image_std", "image_shift", "image_decoded_share"),
 }
 
 

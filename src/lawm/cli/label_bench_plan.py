@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from lawm.benchmarks.label_grid import (
@@ -70,13 +71,14 @@ def read_grid(args: argparse.Namespace) -> Grid:
     for config in args.config:
         checksums: list[list[str]] = []
         task: Task | None = None
+        images = False
         for method in methods:
             configs = (config, *presets[config, method], *args.preset)
             request = _parse(configs, settings, method)
             if task is None:
-                task, checksums = _look_at_data(config, request)
+                task, checksums, images = _look_at_data(config, request)
                 tasks.append(task)
-            cells[task, method] = _Cell(configs, request, checksums)
+            cells[task, method] = _Cell(configs, request, checksums, images)
     runs = [
         GridRun(
             task,
@@ -96,16 +98,21 @@ class _Cell:
     """What the runs of a task and method share."""
 
     def __init__(
-        self, configs: tuple[Path, ...], request: FitRequest, checksums: list[list[str]]
+        self,
+        configs: tuple[Path, ...],
+        request: FitRequest,
+        checksums: list[list[str]],
+        images: bool,
     ) -> None:
         self.configs = configs
+        self._images = images
         self._merged: dict[str, Any] = yaml.safe_load(request.config_text)
         self._checksums = checksums
         accelerator = str(request.config.trainer["accelerator"])
         self.uses_cuda = accelerator in ("auto", "gpu", "cuda")
 
     def hash(self, fraction: Fraction) -> str:
-        return hash_config(self._merged, fraction, self._checksums)
+        return hash_config(self._merged, fraction, self._checksums, images=self._images)
 
 
 def _parse(configs: Sequence[Path], settings: Sequence[str], method: str) -> FitRequest:
@@ -115,8 +122,10 @@ def _parse(configs: Sequence[Path], settings: Sequence[str], method: str) -> Fit
     return parse_fit([*words, *budget, *(f"--{setting}" for setting in settings)])
 
 
-def _look_at_data(config: Path, request: FitRequest) -> tuple[Task, list[list[str]]]:
-    """The task, and the checksums of its labelled and of its action-free shards."""
+def _look_at_data(config: Path, request: FitRequest) -> tuple[Task, list[list[str]], bool]:
+    """The task, the checksums of its labelled and of its action-free shards, and whether any
+    observation is an image.
+    """
     found = []
     for key in ("shards", "action_free_shards"):
         given = request.config.data.get(key) or []
@@ -127,7 +136,8 @@ def _look_at_data(config: Path, request: FitRequest) -> tuple[Task, list[list[st
         [h.meta.checksum for h in headers if h.may_label is labelled] for labelled in (True, False)
     ]
     data = "+".join(path.stem for paths in found for path in paths)
-    return Task(config.stem, config, data), sums
+    images = any(layout.dtype == np.uint8 for h in headers for layout in h.obs.values())
+    return Task(config.stem, config, data), sums, images
 
 
 def _check_tasks(configs: Sequence[Path]) -> None:

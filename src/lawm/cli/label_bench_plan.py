@@ -123,9 +123,7 @@ def _parse(configs: Sequence[Path], settings: Sequence[str], method: str) -> Fit
 
 
 def _look_at_data(config: Path, request: FitRequest) -> tuple[Task, list[list[str]], bool]:
-    """The task, the checksums of its labelled and of its action-free shards, and whether any
-    observation is an image.
-    """
+    """The task, checksums of labelled and of action-free shards, whether there are images."""
     found = []
     for key in ("shards", "action_free_shards"):
         given = request.config.data.get(key) or []

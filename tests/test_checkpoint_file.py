@@ -165,6 +165,14 @@ def test_what_infers_actions_in_the_second_format_is_refused(of, tmp_path):
         read_checkpoint(path)
 
 
+def test_of_the_third_format_a_world_model_is_refused_and_the_rest_is_taken(tmp_path):
+    assert read_checkpoint(save(tmp_path, {**WHOLE, FORMAT_KEY: 3}))[FORMAT_KEY] == FORMAT
+    weights = {"model.latent_action.inverse_projection.weight": torch.zeros(1)}
+    path = save(tmp_path, {**WHOLE, FORMAT_KEY: 3, "state_dict": weights})
+    with pytest.raises(LawmError, match=r"has format 3, of a world model .* train anew"):
+        read_checkpoint(path)
+
+
 def test_a_checkpoint_of_a_newer_lawm_is_refused(tmp_path):
     path = save(tmp_path, {**WHOLE, FORMAT_KEY: 99})
     with pytest.raises(LawmError, match=r"has format 99, .* formats 1 to \d.*update lawm"):

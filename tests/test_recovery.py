@@ -23,7 +23,7 @@ def action_r2(module, batch, transitions_of=slice(None)):
     latent_action, before = model.latent_action, observed.features[:-1]
     obs = {"state": batch.obs["state"].transpose(0, 1)}
     transitions = model.transitions(obs, {}, dim=0)[:, transitions_of]
-    projected = latent_action.project_transition(transitions)
+    projected = latent_action.project_transition(transitions, with_labels=False)
     inverse = latent_action.inverse_posterior(before, projected)
     decoded = latent_action.decode(before, latent_action.latent.mode(inverse))
     target = batch.action.transpose(0, 1)

@@ -55,7 +55,7 @@ def filter_episode(model, obs, action):
             break
         s = state.features
         if action is None:
-            projected = latent_action.project_transition(transitions[t])
+            projected = latent_action.project_transition(transitions[t], with_labels=False)
             params = latent_action.inverse_posterior(s, projected)
             u = latent_action.latent.mode(params)
             decoded = latent_action.decode(s, u)

@@ -20,7 +20,7 @@ from lawm.errors import LawmError
 
 IDENTITY_KEY = "lawm"  # where a checkpoint tells what it was trained with
 FORMAT_KEY = "lawm_format"
-FORMAT = 3  # raised when what a checkpoint holds, or where, changes
+FORMAT = 4  # raised when what a checkpoint holds, or where, changes
 _log = logging.getLogger(__name__)
 
 
@@ -168,9 +168,21 @@ def _from_2(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
     return {**checkpoint, FORMAT_KEY: 3, "hyper_parameters": {**settings, "spec": spec}}
 
 
+def _from_3(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The inverse posterior had a layer less."""
+    if "model.latent_action.inverse_projection.weight" in checkpoint["state_dict"]:
+        raise LawmError(
+            f"checkpoint {path} has format 3, of a world model whose inverse posterior had a layer "
+            "less than today's. Use the lawm that trained it, whose commit is in the run's "
+            "provenance.json, or train anew."
+        )
+    return {**checkpoint, FORMAT_KEY: 4}
+
+
 _MIGRATIONS: dict[int, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {
     1: _from_1,
     2: _from_2,
+    3: _from_3,
 }
 
 __all__ = [

@@ -49,7 +49,8 @@ class LatentActionModel(nn.Module):
             half-range.
         max_std: Its upper bound. A wide decoder lets u collapse: an action that is explained as
             noise needs no latent action.
-        dropout: Of the decoder's hidden layer; the decoder sees the labelled rows alone.
+        dropout: Of the decoder's hidden layer, and of q_free's first one where it learns from
+            labels, which are few.
     """
 
     def __init__(
@@ -71,7 +72,9 @@ class LatentActionModel(nn.Module):
         self.action_projection = nn.Linear(action_dim, hidden, bias=False)
         self.action_layer = NormedLinear(features, hidden)
         self.action_output = nn.Linear(hidden, latent.num_params)
-        self.inverse_projection = nn.Linear(transition_size, hidden, bias=False)
+        self.inverse_input = NormedLinear(transition_size, hidden)
+        self.inverse_dropout = Dropout(dropout)
+        self.inverse_projection = nn.Linear(hidden, hidden, bias=False)
         self.inverse_layer = NormedLinear(features, hidden)
         self.inverse_output = nn.Linear(hidden, latent.num_params)
         self.decoder_layer = NormedLinear(features + latent.size, hidden)
@@ -106,9 +109,18 @@ class LatentActionModel(nn.Module):
         """The part of q_act that does not depend on s, for all steps at once."""
         return self.action_layer.project(self.action_projection(action))
 
-    def project_transition(self, transition: Tensor) -> Tensor:
-        """The part of q_free that does not depend on s, for all steps at once."""
-        return self.inverse_layer.project(self.inverse_projection(transition))
+    def project_transition(self, transition: Tensor, *, with_labels: bool) -> Tensor:
+        """The part of q_free that does not depend on s, for all steps at once.
+
+        Args:
+            transition: ``(..., transition_size)``.
+            with_labels: Of rows whose actions teach q_free: with dropout in training. Where q_free
+                infers what enters the dynamics, noise would attenuate the action's effect.
+        """
+        hidden = self.inverse_input(transition)
+        if with_labels:
+            hidden = self.inverse_dropout(hidden)
+        return self.inverse_layer.project(self.inverse_projection(hidden))
 
     def prior(self, features: Tensor) -> Tensor:
         """Parameters of ``p(u | s)``."""

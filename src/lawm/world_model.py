@@ -51,7 +51,8 @@ class WorldModelConfig:
         latent_action_classes: Classes of each categorical of u.
         action_min_std: Least standard deviation of p(a|s,u); actions lie in [-1, 1].
         action_max_std: Greatest one.
-        action_dropout: Dropout in the action decoder, which sees the labelled rows alone.
+        action_dropout: Dropout in the action decoder and, on labelled rows, in what q_free reads
+            of a transition.
         feature_dropout: Dropout of s where actions are learned from labels: in q_act, q_free and
             the decoder. An action read out of u generalises, one read out of s is remembered.
         reward_dropout: Dropout in the reward head.
@@ -169,12 +170,13 @@ class WorldModel(nn.Module):
         embed = self.encoder(self.random_shift(obs))
         steps, rows = embed.shape[0] - 1, embed.shape[1]
         transitions = self.transitions(obs, self.encoder.split(embed), dim=0)
-        inverse_projected = self.latent_action.project_transition(transitions)
         action = batch.action.transpose(0, 1)
         action_projected = self.latent_action.project_action(action)
         action_known = self.transition_input.known_rows(action, rows)
         num_known = action_known.shape[1]
-        known = KnownAhead(action_known, action_projected, inverse_projected[:, num_known:])
+        project = self.latent_action.project_transition
+        inverse_projected = project(transitions[:, num_known:], with_labels=False)
+        known = KnownAhead(action_known, action_projected, inverse_projected)
         filtered = filter_windows(
             self.rssm,
             self.latent_action,
@@ -194,7 +196,7 @@ class WorldModel(nn.Module):
                 labelled_features, action_projected
             )
         known_inverse = self.latent_action.inverse_posterior(
-            before, inverse_projected[:, :num_known]
+            before, project(transitions[:, :num_known], with_labels=True)
         )
         return Observed(
             embed=embed,

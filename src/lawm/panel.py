@@ -178,7 +178,7 @@ def _probe_r2(batch: Batch, observed: Observed) -> dict[str, float]:
     group = torch.arange(batch.num_rows)
     if batch.source is not None:
         episode = batch.source[:, 0].cpu()
-        group = episode if len(episode.unique()) > 1 else group
+        group = episode if bool((episode != episode[0]).any()) else group
     steps = observed.features.shape[0]
     features = observed.features.transpose(0, 1).flatten(0, 1)
     group = group.repeat_interleave(steps).to(features.device)

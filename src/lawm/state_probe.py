@@ -25,7 +25,7 @@ def linear_probe(features: Tensor, state: Tensor, group: Tensor) -> float:
     """
     x, truth = features.double(), state.double()
     predicted = torch.empty_like(truth)
-    for number in group.unique():
+    for number in sorted(set(group.tolist())):
         tested = group == number
         predicted[tested] = _ridge(x[~tested], truth[~tested], x[tested])
     variance = truth.var(dim=0, unbiased=False)

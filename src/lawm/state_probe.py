@@ -39,7 +39,8 @@ def _ridge(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
     mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
     x, at = (x - mean) / std, (at - mean) / std
     gram = x.t() @ x + RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    return at @ torch.linalg.solve(gram, x.t() @ (y - y.mean(0))) + y.mean(0)
+    predicted: Tensor = at @ torch.linalg.solve(gram, x.t() @ (y - y.mean(0))) + y.mean(0)
+    return predicted
 
 
 __all__ = ["linear_probe"]

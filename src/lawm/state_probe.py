@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-RIDGE = 0.1  # of the standardised features' variance
+RIDGE = 0.1  # of the standardised features' variance; a tenth of it over-fits six episodes
 
 
 def linear_probe(features: Tensor, state: Tensor, group: Tensor) -> float:

@@ -25,7 +25,8 @@ def test_what_the_features_hold_is_read_and_the_rest_is_not():
     half = torch.cat([state, torch.randn(4000, 3)], dim=1)
     assert probe(features, half) == pytest.approx(0.5, abs=0.02)
     still = torch.cat([state, torch.full((4000, 2), 3.0)], dim=1)
-    assert probe(features, still) == pytest.approx(probe(features, state))  # what stands still is left out
+    # what stands still is left out
+    assert probe(features, still) == pytest.approx(probe(features, state))
 
 
 def test_a_group_that_hardly_moves_is_measured_against_all():

@@ -129,6 +129,14 @@ def in_order(
     return found
 
 
+def _unread(config: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    """Sections, and stages, whose settings a run with this configuration does not look at."""
+    labelling: set[str] = set() if config["pseudo_labels"] else {"inverse_dynamics"}
+    if config["method"] == "behaviour_cloning":
+        return {"world_model", "policy", "start_states"} | labelling, {"world_model"} | labelling
+    return {"cloning"} | labelling, labelling
+
+
 def hash_config(
     config: Mapping[str, Any],
     fraction: Fraction,
@@ -139,7 +147,8 @@ def hash_config(
     """Digest of all that decides the result of a cell, 12 hexadecimal digits.
 
     Seeds do not enter it: the runs of a cell have the same. Nor do names of files: the content of
-    the shards does; nor what is said of images where states alone are seen.
+    the shards does; nor what is said of images where states alone are seen, or of stages that the
+    method does not run.
 
     Args:
         config: The merged configuration, as in a run's ``config.yaml``.
@@ -150,7 +159,10 @@ def hash_config(
     content = {key: value for key, value in config.items() if key not in _LEFT_OUT}
     data = {k: v for k, v in config["data"].items() if k not in _LEFT_OUT_OF_DATA}
     content |= {"data": data, "fraction": str(fraction), "content": checksums}
-    if not images:
+    sections, stages = _unread(config)
+    content = {key: value for key, value in content.items() if key not in sections}
+    content["stages"] = {k: v for k, v in config["stages"].items() if k not in stages}
+    if not images and "world_model" in content:
         stage = dict(config["world_model"])
         sizes = {k: v for k, v in stage["model"].items() if not k.startswith(_OF_IMAGES)}
         content["world_model"] = stage | {"model": sizes}

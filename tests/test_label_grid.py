@@ -18,7 +18,18 @@ from lawm.benchmarks.label_plan import estimated_hours, make_plan, plan_table, r
 from lawm.errors import LawmError
 
 RECORD = RunRecord("h", "c0ffee", "0.1.0", "a processor", "lawm fit")
-CONFIG = {"name": "a", "seed": 0, "compile": "auto", "data": {"shards": ["x.h5"], "window": 32}}
+CONFIG = {
+    "name": "a",
+    "seed": 0,
+    "compile": "auto",
+    "method": "latent_action",
+    "pseudo_labels": False,
+    "data": {"shards": ["x.h5"], "window": 32},
+    "inverse_dynamics": {"learning_rate": 1e-3},
+    "policy": {"horizon": 15},
+    "cloning": {"learning_rate": 1e-3},
+    "stages": {name: {"max_steps": 9} for name in ("inverse_dynamics", "world_model", "policy")},
+}
 
 
 def test_the_oracle_has_one_run_a_seed_and_the_others_one_a_budget():
@@ -77,6 +88,39 @@ def test_the_hash_tells_what_decides_a_result_and_nothing_else():
         digest(policy={"horizon": 5}),
     ]
     assert len({same, *others}) == 9
+
+
+def test_the_hash_leaves_out_what_the_method_does_not_run():
+    """So that a change of one stage makes no row stale that it had no part in."""
+
+    def digest(method, labelled_by, section=None, stage=None):
+        config = {**CONFIG, "method": method, "pseudo_labels": labelled_by}
+        config["world_model"] = {"learning_rate": 1e-3, "model": {"deter": 8}}
+        if section:
+            config[section] = {**config[section], "learning_rate": 1.0}
+        if stage:
+            config["stages"] = {**config["stages"], stage: {"max_steps": 1}}
+        return hash_config(config, TENTH, (("a",), ()), images=False)
+
+    def reads(method, labelled_by):
+        sections = ("inverse_dynamics", "world_model", "policy", "cloning")
+        stages = ("inverse_dynamics", "world_model", "policy")
+        same = digest(method, labelled_by)
+        return (
+            [name for name in sections if digest(method, labelled_by, section=name) != same],
+            [name for name in stages if digest(method, labelled_by, stage=name) != same],
+        )
+
+    assert reads("latent_action", False) == (["world_model", "policy"], ["world_model", "policy"])
+    assert reads("latent_action", True) == (
+        ["inverse_dynamics", "world_model", "policy"],
+        ["inverse_dynamics", "world_model", "policy"],
+    )
+    assert reads("behaviour_cloning", False) == (["cloning"], ["policy"])
+    assert reads("behaviour_cloning", True) == (
+        ["inverse_dynamics", "cloning"],
+        ["inverse_dynamics", "policy"],
+    )
 
 
 def test_rows_come_back_from_the_file_as_they_were(tmp_path):

@@ -62,6 +62,29 @@ def test_a_heavy_prior_keeps_the_policy_at_its_mean():
     assert distance(0.0) > 10 * distance(100.0)
 
 
+def test_the_priors_weight_falls_until_the_policy_is_as_far_as_it_may_be():
+    def trained(prior_distance):
+        torch.manual_seed(0)
+        module = make_module(entropy=0.0, prior_weight=0.1, prior_distance=prior_distance)
+        torch.nn.init.normal_(module.world_model.reward_head.output.weight, std=10.0)
+        optimizer = torch.optim.Adam(module.policy.parameters(), lr=1e-2)
+        state, distances = starts(module, 32), []
+        for _ in range(150):
+            loss, logs = module.compute_loss(state)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            distances.append(logs["prior_distance"])
+        return torch.stack(distances[-20:]).mean().item(), logs["prior_weight"].item()
+
+    distance, weight = trained(prior_distance=0.0)
+    assert weight == pytest.approx(0.1)
+    assert distance < 0.05
+    distance, weight = trained(prior_distance=0.2)
+    assert weight < 0.05
+    assert distance == pytest.approx(0.2, rel=0.3)
+
+
 def test_target_critic_is_another_object_and_moves_towards_the_critic():
     module = make_module(target_rate=0.25)
     online, target = module.critic.output.weight, module.target_critic.output.weight
@@ -91,6 +114,19 @@ def test_checkpoints_leave_the_world_model_out_and_restore_the_rest():
     other.load_state_dict(state)
     for mine, theirs in zip(module.policy.parameters(), other.policy.parameters(), strict=True):
         assert mine.equal(theirs)
+
+
+def test_the_priors_weight_is_in_a_checkpoint_and_older_ones_have_none():
+    module, other = make_module(), make_module()
+    lower = module.prior_weight.update(torch.tensor(0.0))
+    state = module.state_dict()
+    other.load_state_dict(state)
+    assert other.prior_weight.log_share.equal(module.prior_weight.log_share)
+    assert lower < module.prior_weight.weight
+    older = {k: v for k, v in state.items() if not k.startswith("prior_weight.")}
+    another = make_module()
+    another.load_state_dict(older)
+    assert another.prior_weight.log_share.item() == 0.0
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -29,6 +29,7 @@ class ImaginedTrajectory:
     continuation: Tensor  # (H, N), probability that s_t -> s_{t+1} was not terminal
     entropy: Tensor  # (H, N), one-sample estimate of the policy's entropy in nats
     half_square: Tensor  # (H, N), SupportConstraint.half_square: how far u is from the prior's mean
+    mode_half_square: Tensor  # (H, N), how far the policy's mode is; no gradient
 
 
 class LatentPolicy(nn.Module):
@@ -98,8 +99,8 @@ def imagine(
     after = features[1:]
     logit = model.continue_logit(after)
     # entropy of v up to a constant, plus the log-volume of the squashing
-    _, std = policy.distribution(raw)
-    v = sample(policy, raw, noise)
+    mean, std = policy.distribution(raw)
+    v = torch.addcmul(mean, std, noise)
     entropy = std.log().sum(dim=-1) + constraint.log_det(v)
     reward = model.reward(after)
     return ImaginedTrajectory(
@@ -108,6 +109,7 @@ def imagine(
         continuation=torch.ones_like(reward) if logit is None else torch.sigmoid(logit),
         entropy=entropy,
         half_square=constraint.half_square(v),
+        mode_half_square=constraint.half_square(mean.detach()),
     )
 
 

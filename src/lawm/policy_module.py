@@ -17,6 +17,7 @@ from lawm.continued_starts import ContinuedStarts
 from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine, rollout_reward
 from lawm.networks import MLP
 from lawm.optimizer import with_schedule
+from lawm.prior_weight import PriorWeight
 from lawm.ranks import of_all_ranks, of_this_rank
 from lawm.returns import PercentileScale, lambda_returns
 from lawm.rssm import ModelState
@@ -90,6 +91,7 @@ class LatentPolicyModule(StageModule[ModelState]):
         lambda_: float = 0.95,
         entropy: float = 3e-2,
         prior_weight: float = 0.15,
+        prior_distance: float = 0.3,
         target_rate: float = 0.1,
         learning_rate: float = 1e-3,
         gradient_clip: float = 10.0,
@@ -109,6 +111,7 @@ class LatentPolicyModule(StageModule[ModelState]):
                 "lambda_": lambda_,
                 "entropy": entropy,
                 "prior_weight": prior_weight,
+                "prior_distance": prior_distance,
                 "target_rate": target_rate,
                 "learning_rate": learning_rate,
                 "gradient_clip": gradient_clip,
@@ -127,7 +130,8 @@ class LatentPolicyModule(StageModule[ModelState]):
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.scale = PercentileScale()
         self.horizon, self.gamma, self.lambda_ = horizon, gamma, lambda_
-        self.entropy_coef, self.prior_weight = entropy, prior_weight
+        self.entropy_coef = entropy
+        self.prior_weight = PriorWeight(prior_weight, prior_distance)
         self.target_rate = target_rate
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
         self.cooldown = cooldown
@@ -156,7 +160,9 @@ class LatentPolicyModule(StageModule[ModelState]):
         # Actor: scaled returns less KL(pi||p), weighted with the probability of getting there
         weight = self._arrival(discount)
         objective = returns / scale + self.entropy_coef * imagined.entropy
-        objective = objective - self.prior_weight * imagined.half_square
+        distance = self._of_all_ranks(imagined.mode_half_square.mean()[None]).mean()
+        prior_weight = self.prior_weight.update(distance)
+        objective = objective - prior_weight * imagined.half_square
         actor_loss = -(weight * objective).mean()
 
         # Critic: regression on the same returns, features without history
@@ -165,6 +171,7 @@ class LatentPolicyModule(StageModule[ModelState]):
         critic_loss = (weight * 0.5 * error.square()).mean()
 
         logs = self._logs(imagined, returns, value, scale)
+        logs |= {"prior_distance": distance, "prior_weight": prior_weight}
         loss = actor_loss + critic_loss
         return loss, {"loss": loss, "actor_loss": actor_loss, "critic_loss": critic_loss, **logs}
 
@@ -248,8 +255,12 @@ class LatentPolicyModule(StageModule[ModelState]):
         strict: bool = True,
         assign: bool = False,
     ) -> Any:  # noqa: ANN401
-        """Restores actor, critic, target and scale; the world model stays as it is."""
+        """Restores actor, critic, target and scales; the world model stays as it is.
+
+        A policy of before the prior's weight could fall has none: it is the greatest then.
+        """
         own = {f"world_model.{k}": v for k, v in self.world_model.state_dict().items()}
+        own |= {f"prior_weight.{k}": v for k, v in self.prior_weight.state_dict().items()}
         return super().load_state_dict({**own, **state_dict}, strict=strict, assign=assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

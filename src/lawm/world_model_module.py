@@ -74,7 +74,7 @@ class WorldModelModule(StageModule[Batch]):
         options: LossOptions = LossOptions(),
         rate: RateConfig = RateConfig(),
         learning_rate: float = 2e-3,
-        weight_decay: float = 0.3,
+        weight_decay: float = 0.1,
         deviation_learning_rate: float = 1e-2,
         dual_learning_rate: float = 1e-2,
         warmup_steps: int = 100,

@@ -61,7 +61,7 @@ RANGES = {
     "target": POSITIVE,
     # stage 2
     **dict.fromkeys(("gamma", "lambda_"), SHARE),
-    **dict.fromkeys(("entropy", "prior_weight"), NOT_NEGATIVE),
+    **dict.fromkeys(("entropy", "prior_weight", "prior_distance"), NOT_NEGATIVE),
     "target_rate": POSITIVE_SHARE,
     "continued_share": SHARE,
     "continued_steps": COUNT,

@@ -23,6 +23,7 @@ METHODS = (
     "bc",
     "bc_pseudo_label",
 )
+CLONING = ("bc", "bc_pseudo_label")  # no world model: a fraction of the others' time
 ALL = Fraction(1)
 
 # What changes no result or differs between the runs of a cell by design
@@ -172,6 +173,7 @@ def hash_config(
 
 __all__ = [
     "ALL",
+    "CLONING",
     "METHODS",
     "ORACLE",
     "GridRun",

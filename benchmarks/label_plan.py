@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lawm.benchmarks.grid_folder import GridFolder
 from lawm.benchmarks.grid_rows import GridRow
-from lawm.benchmarks.label_grid import GridRun, RunKey
+from lawm.benchmarks.label_grid import CLONING, GridRun, RunKey
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,14 @@ def make_plan(
 
 
 def estimated_hours(run: GridRun, finished: Iterable[GridRow]) -> float | None:
-    """Hours of a run by those of the finished ones that are most like it; None without any."""
+    """Hours of a run by those of the finished ones that are most like it; None without any.
+
+    A cloned policy tells nothing of a run that trains a world model; the other way about it is a
+    bound.
+    """
     known = [row for row in finished if row.hours is not None]
+    if run.method not in CLONING:
+        known = [row for row in known if row.method not in CLONING]
     kinds = (
         lambda row: (row.task, row.method) == (run.task.name, run.method),
         lambda row: row.method == run.method,

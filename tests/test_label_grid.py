@@ -278,7 +278,9 @@ def test_hours_are_those_of_the_runs_most_alike():
     rows = [row("lawm", hours=9.0, task="walker"), row("oracle", hours=None)]
     assert estimated_hours(run, []) is None
     assert estimated_hours(run, rows) == 9.0
-    rows.append(row("bc", hours=5.0))
+    rows.append(row("bc", hours=0.1))
+    assert estimated_hours(run, rows) == 9.0, "cloning trains no world model"
+    rows.append(row("pseudo_label", hours=5.0))
     assert estimated_hours(run, rows) == 5.0, "the task is the same"
     rows.append(row("oracle", hours=3.0, task="walker"))
     assert estimated_hours(run, rows) == 3.0, "the method is the same"

@@ -1,4 +1,4 @@
-"""The cost of leaving the prior falls where the policy stays near, and never exceeds what was set."""
+"""The cost of leaving the prior: it falls where the policy stays near, and has an upper bound."""
 
 import math
 

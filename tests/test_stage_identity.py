@@ -81,3 +81,11 @@ def test_the_length_can_be_left_out():
     there, here = {"stages.policy.max_steps": 1, "a": 1}, {"stages.policy.max_steps": 2, "a": 1}
     assert differences(there, here) == ["stages.policy.max_steps (1 there, 2 here)"]
     assert differences(there, here, ignore_length=True) == []
+
+
+def test_a_run_from_before_a_setting_goes_on_where_the_setting_changes_nothing():
+    here = policy_inputs(replace(CONFIG, policy={"horizon": 5, "prior_distance": 0.3}), "w")
+    older = {key: value for key, value in here.items() if key != "policy.prior_distance"}
+    assert differences(older, here) == ["policy.prior_distance (0.0 there, 0.3 here)"]
+    as_before = policy_inputs(replace(CONFIG, policy={"horizon": 5, "prior_distance": 0.0}), "w")
+    assert differences(older, as_before) == []

@@ -20,6 +20,8 @@ CHECKPOINT_FORMAT = 1  # raised when older checkpoints can no longer be continue
 ACCESS_KEYS = ("shards", "action_free_shards", "storage", "workers", "cache_dir", "verify")
 # A stopped stage may be continued to another length; a finished one is what it is.
 _LENGTH_KEYS = ("max_steps",)
+# Settings that older runs do not know, with the value at which a run is as theirs were.
+_ADDED = {"policy.prior_distance": 0.0}
 
 
 def inverse_dynamics_inputs(config: FitConfig, data_fingerprint: str) -> dict[str, Any]:
@@ -77,12 +79,12 @@ def differences(
     keys = sorted(there.keys() | here.keys())
     if ignore_length:
         keys = [key for key in keys if key.rsplit(".", 1)[-1] not in _LENGTH_KEYS]
-    absent = "absent"
-    return [
-        f"{key} ({there.get(key, absent)} there, {here.get(key, absent)} here)"
-        for key in keys
-        if there.get(key, absent) != here.get(key, absent)
-    ]
+    values = {key: (_value(there, key), _value(here, key)) for key in keys}
+    return [f"{key} ({old} there, {new} here)" for key, (old, new) in values.items() if old != new]
+
+
+def _value(inputs: dict[str, Any], key: str) -> Any:  # noqa: ANN401
+    return inputs.get(key, _ADDED.get(key, "absent"))
 
 
 def _on_data(

@@ -91,7 +91,7 @@ class LatentPolicyModule(StageModule[ModelState]):
         lambda_: float = 0.95,
         entropy: float = 3e-2,
         prior_weight: float = 0.15,
-        prior_distance: float = 0.3,
+        prior_distance: float = 0.2,
         target_rate: float = 0.1,
         learning_rate: float = 1e-3,
         gradient_clip: float = 10.0,

@@ -161,7 +161,7 @@ class LatentPolicyModule(StageModule[ModelState]):
         weight = self._arrival(discount)
         objective = returns / scale + self.entropy_coef * imagined.entropy
         distance = self._of_all_ranks(imagined.mode_half_square.mean()[None]).mean()
-        prior_weight = self.prior_weight.update(distance)
+        prior_weight = self.prior_weight.current()
         objective = objective - prior_weight * imagined.half_square
         actor_loss = -(weight * objective).mean()
 
@@ -203,6 +203,11 @@ class LatentPolicyModule(StageModule[ModelState]):
         is_alone = self._trainer is None or self.trainer.world_size == 1
         return values if is_alone else of_all_ranks(self.trainer, values)
 
+    def record(self, loss: Tensor, logs: dict[str, Tensor]) -> None:
+        """As usual, and what the prior's weight will move by if the update is made."""
+        super().record(loss, logs)
+        self._distance = logs["prior_distance"].detach()
+
     @torch.no_grad()
     def update_target(self) -> None:
         """Move the target critic towards the critic."""
@@ -213,13 +218,14 @@ class LatentPolicyModule(StageModule[ModelState]):
         )
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        """The optimiser's step and the target's; a checkpoint of this step holds both.
+        """The optimiser's step, the target's and the prior's weight's; a checkpoint holds them all.
 
         Lightning calls callbacks' ``on_train_batch_end`` before the module's, so a checkpoint
         callback would save the step without the target's move if it happened there.
         """
         super().optimizer_step(*args, **kwargs)
         self.update_target()
+        self.prior_weight.update(self._distance)
 
     def train(self, mode: bool = True) -> LatentPolicyModule:
         """As usual, but the frozen world model stays in evaluation mode (dropout off)."""

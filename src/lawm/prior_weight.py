@@ -38,9 +38,13 @@ class PriorWeight(nn.Module):
         self.weight, self.distance = weight, distance
         self.register_buffer("log_share", torch.zeros(()))
 
+    def current(self) -> Tensor:
+        """The weight, ()."""
+        return self.weight * self.log_share.exp()
+
     @torch.no_grad()
-    def update(self, distance: Tensor) -> Tensor:
-        """Fold in the distance d, (), of a batch; returns the weight, ().
+    def update(self, distance: Tensor) -> None:
+        """Move it by the distance d, (), of an update that was made.
 
         A distance that is not finite is left out, so that it does not stay for ever.
         """
@@ -48,7 +52,6 @@ class PriorWeight(nn.Module):
             excess = (distance / self.distance - 1.0).clamp(-1.0, 1.0)
             self.log_share.add_(RATE * torch.where(distance.isfinite(), excess, 0.0))
             self.log_share.clamp_(math.log(LEAST), 0.0)
-        return self.weight * self.log_share.exp()
 
 
 __all__ = ["PriorWeight"]

@@ -17,9 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lawm.imagination import rollout_reward
-from lawm.policy_module import ConstraintConfig, LatentPolicyModule
+from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
-from lawm.support_constraint import ConstraintName
+from lawm.support_constraint import ConstraintConfig, ConstraintName
 from lawm.world_model import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 

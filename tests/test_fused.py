@@ -11,8 +11,9 @@ from model_factory import SMALL, make_batch, make_model, make_spec
 
 from lawm.fused import imagine_scan, observe_scan
 from lawm.fused.kernels import enable_kernels
-from lawm.policy_module import ConstraintConfig, LatentPolicyModule
+from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
+from lawm.support_constraint import ConstraintConfig
 from lawm.world_model import WorldModelConfig
 from lawm.world_model_loss import LossOptions
 from lawm.world_model_module import WorldModelModule

@@ -7,8 +7,9 @@ import torch
 from model_factory import VARIANTS, make_model, make_spec
 
 from lawm.imagination import imagine
-from lawm.policy_module import ConstraintConfig, LatentPolicyModule
+from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
+from lawm.support_constraint import ConstraintConfig
 
 
 def make_module(**settings) -> LatentPolicyModule:

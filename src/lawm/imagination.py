@@ -100,7 +100,7 @@ def imagine(
     logit = model.continue_logit(after)
     # entropy of v up to a constant, plus the log-volume of the squashing
     mean, std = policy.distribution(raw)
-    v = torch.addcmul(mean, std, noise)
+    v = sample(policy, raw, noise)
     entropy = std.log().sum(dim=-1) + constraint.log_det(v)
     reward = model.reward(after)
     return ImaginedTrajectory(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,30 +19,14 @@ from lawm.networks import MLP
 from lawm.optimizer import with_schedule
 from lawm.prior_weight import PriorWeight
 from lawm.ranks import of_all_ranks, of_this_rank
-from lawm.returns import PercentileScale, lambda_returns
+from lawm.returns import PercentileScale, arrival, lambda_returns
 from lawm.rssm import ModelState
 from lawm.spec import DataSpec
 from lawm.stage_module import StageModule
-from lawm.support_constraint import ConstraintName, make_constraint
+from lawm.support_constraint import ConstraintConfig, make_constraint
 from lawm.world_model import WorldModel
 
 CONTINUED_KEY = "continued_starts"  # in a checkpoint
-
-
-@dataclass(frozen=True)
-class ConstraintConfig:
-    """The region around the latent-action prior that the policy cannot leave.
-
-    It is the outer bound; how far the policy goes inside it is weighed by ``prior_weight`` of
-    :class:`LatentPolicyModule`.
-
-    Args:
-        kind: Geometry of the region around p(u|s).
-        epsilon: Its size in standard deviations of the prior.
-    """
-
-    kind: ConstraintName = "box"
-    epsilon: float = 2.0
 
 
 class LatentPolicyModule(StageModule[ModelState]):
@@ -158,7 +142,7 @@ class LatentPolicyModule(StageModule[ModelState]):
         scale = self.scale.update(self.scale.percentiles(self._of_all_ranks(returns)))
 
         # Actor: scaled returns less KL(pi||p), weighted with the probability of getting there
-        weight = self._arrival(discount)
+        weight = arrival(discount)
         objective = returns / scale + self.entropy_coef * imagined.entropy
         distance = self._of_all_ranks(imagined.mode_half_square.mean()[None]).mean()
         prior_weight = self.prior_weight.current()
@@ -174,12 +158,6 @@ class LatentPolicyModule(StageModule[ModelState]):
         logs |= {"prior_distance": distance, "prior_weight": prior_weight}
         loss = actor_loss + critic_loss
         return loss, {"loss": loss, "actor_loss": actor_loss, "critic_loss": critic_loss, **logs}
-
-    @staticmethod
-    def _arrival(discount: Tensor) -> Tensor:
-        """``w_t = product of the discounts before t``, (H, N), without gradient."""
-        earlier = torch.cat([torch.ones_like(discount[:1]), discount[:-1]])
-        return earlier.cumprod(dim=0).detach()
 
     @staticmethod
     def _logs(
@@ -312,4 +290,4 @@ class LatentPolicyModule(StageModule[ModelState]):
         return value
 
 
-__all__ = ["ConstraintConfig", "LatentPolicyModule"]
+__all__ = ["LatentPolicyModule"]

@@ -37,6 +37,12 @@ def lambda_returns(reward: Tensor, discount: Tensor, next_value: Tensor, lambda_
     return torch.stack(returns[::-1])
 
 
+def arrival(discount: Tensor) -> Tensor:
+    """``w_t``, the product of the discounts ``(H, B)`` before t, alike, without gradient."""
+    earlier = torch.cat([torch.ones_like(discount[:1]), discount[:-1]])
+    return earlier.cumprod(dim=0).detach()
+
+
 class PercentileScale(nn.Module):
     """Moving range of the returns, from the 5th to the 95th percentile (DreamerV3, Eq. 7).
 
@@ -77,4 +83,4 @@ class PercentileScale(nn.Module):
         return (self.high - self.low).clamp_min(1.0)
 
 
-__all__ = ["PercentileScale", "lambda_returns"]
+__all__ = ["PercentileScale", "arrival", "lambda_returns"]

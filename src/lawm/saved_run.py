@@ -10,9 +10,10 @@ from lawm.action_predictor import ActionPredictorConfig, ClonedAgent
 from lawm.agent import LatentActionAgent
 from lawm.checkpoint_file import newest_checkpoint, read_checkpoint
 from lawm.errors import LawmError
-from lawm.policy_module import ConstraintConfig, LatentPolicyModule
+from lawm.policy_module import LatentPolicyModule
 from lawm.run_folder import RunFolder, StageFolder, open_run_folder
 from lawm.spec import DataSpec
+from lawm.support_constraint import ConstraintConfig
 from lawm.world_model import WorldModel, WorldModelConfig
 
 CheckpointName = Literal["last", "selected", "best"]

@@ -15,6 +15,7 @@ own derivation; ball and sphere have no meaning there.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -25,6 +26,22 @@ from lawm.errors import LawmError
 from lawm.latents import CategoricalLatent, GaussianLatent, Latent
 
 ConstraintName = Literal["box", "ball", "sphere", "none"]
+
+
+@dataclass(frozen=True)
+class ConstraintConfig:
+    """The region around the latent-action prior that the policy cannot leave.
+
+    It is the outer bound; how far the policy goes inside it is weighed by ``prior_weight`` of
+    :class:`~lawm.policy_module.LatentPolicyModule`.
+
+    Args:
+        kind: Geometry of the region around p(u|s).
+        epsilon: Its size in standard deviations of the prior.
+    """
+
+    kind: ConstraintName = "box"
+    epsilon: float = 2.0
 
 
 class SupportConstraint(Protocol):
@@ -179,4 +196,4 @@ def make_constraint(name: ConstraintName, latent: Latent, eps: float) -> Support
     return Ball(latent, eps, surface=name == "sphere")
 
 
-__all__ = ["ConstraintName", "SupportConstraint", "make_constraint"]
+__all__ = ["ConstraintConfig", "ConstraintName", "SupportConstraint", "make_constraint"]

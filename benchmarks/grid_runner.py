@@ -165,8 +165,8 @@ def launcher(
             words = ["--resume", str(run_folder.path), *words]
         else:
             words = [*run.arguments(), *words, "--run_dir", str(run_folder.path)]
-            if world_models is not None and world_models.has_world_model(run):
-                words += ["--world_model_from", str(world_models.run(run).path)]
+        if world_models is not None and world_models.has_world_model(run):
+            words += ["--world_model_from", str(world_models.run(run).path)]
         log.parent.mkdir(parents=True, exist_ok=True)
         module = "lawm.benchmarks.tethered_command"
         with log.open("ab") as output:

@@ -55,11 +55,12 @@ class HealthCallback(pl.Callback):
         stage: Name of the stage.
         folder: Where faulty batches go.
         run: Run folder, for the message.
+        settings: Under which name the configuration has what the stage trains, for the message.
     """
 
-    def __init__(self, stage: str, folder: Path, run: Path) -> None:
+    def __init__(self, stage: str, folder: Path, run: Path, settings: str) -> None:
         super().__init__()
-        self._stage, self._folder, self._run = stage, folder, run
+        self._stage, self._folder, self._run, self._settings = stage, folder, run, settings
         self._taken: deque[_Taken] = deque(maxlen=1)
         self._losses = LossHistory()
 
@@ -154,6 +155,9 @@ class HealthCallback(pl.Callback):
     def _message(self, paths: list[Path], rows: list[str], error: NotFiniteError) -> str:
         more = f"; and {len(rows) - NAMED_ROWS} more rows" if len(rows) > NAMED_ROWS else ""
         others = f" and its {len(paths) - 1} other parts" if len(paths) > 1 else ""
+        kept = ""
+        if self._settings == "policy":
+            kept = f"; `--world_model_from {self._run}` takes its stage 1 over"
         what = "gradient" if torch.tensor(error.loss).isfinite() else "loss"
         return (
             f"{self._stage}: the {what} of step {error.step} is not finite (loss {error.loss:g}, "
@@ -161,8 +165,9 @@ class HealthCallback(pl.Callback):
             f"{'; '.join(rows[:NAMED_ROWS])}{more}. The batch is saved with the weights before "
             f"that step; find the rows at fault with "
             f"`lawm replay {paths[0]}`{others}. The last checkpoint is "
-            f"from before and good: `lawm fit --resume {self._run}` goes on from it, with a lower "
-            f"{self._stage}.learning_rate or without the data at fault."
+            f"from before and good, but `lawm fit --resume {self._run}` would meet the same batch "
+            f"again: start a new run with a lower {self._settings}.learning_rate, or without the "
+            f"data at fault{kept}."
         )
 
 
@@ -195,8 +200,7 @@ class LossHistory:
         return (
             f"the loss has exploded: {value:.4g}, while the median of the last {len(earlier)} "
             f"logged was {median:.4g} and the highest {highest:.4g}. Training goes on; if it does "
-            "not recover, resume from an earlier state with a lower learning_rate or a lower "
-            "gradient clip."
+            "not recover, start a new run with a lower learning_rate or a lower gradient clip."
         )
 
 

@@ -153,6 +153,7 @@ class EpisodeStore:
             reward=torch.zeros(len(episodes), longest),
             has_reward=torch.from_numpy(self.has_reward[episodes.start : episodes.stop].copy()),
             length=torch.from_numpy(length),
+            terminated=torch.from_numpy(self.terminated[episodes.start : episodes.stop].copy()),
         )
         start = np.zeros(1, np.int64)
         for place, (episode, steps) in enumerate(zip(episodes, length.tolist(), strict=True)):

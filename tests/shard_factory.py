@@ -27,6 +27,7 @@ def write_shard(
     seed: int = 0,
     image: bool = False,
     image_key: str = "camera",
+    terminated: Sequence[int] = (),
 ) -> Path:
     """Write a shard of made-up episodes.
 
@@ -43,6 +44,7 @@ def write_shard(
         seed: Of the numbers where ``counter`` is false, and of the images.
         image: Add images, uint8 (T + 1, 8, 8, 3), whose pixels are ``t % 256``.
         image_key: Their key.
+        terminated: Numbers of the episodes that end in a terminal state.
     """
     rng = np.random.default_rng(seed)
     knows_action = np.broadcast_to(np.asarray(has_action), len(lengths))
@@ -71,8 +73,8 @@ def write_shard(
                 obs,
                 action if knows_action[episode] else None,
                 reward if knows_reward[episode] else None,
-                terminated=False,
-                truncated=True,
+                terminated=episode in terminated,
+                truncated=episode not in terminated,
                 source_id=f"episode/{episode}",
             )
     return Path(path)

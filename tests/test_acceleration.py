@@ -87,9 +87,17 @@ def test_an_unknown_mode_in_a_yaml_file_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("key", ["trainer.precision", "stages.policy.precision"])
-def test_half_precision_is_refused(key, capsys):
-    assert main(["fit", "--data.shards", "x.h5", f"--{key}", "16-mixed"]) == 2
-    assert f"{key} is 16-mixed; expected one of 32-true" in capsys.readouterr().err
+@pytest.mark.parametrize("precision", ["16-mixed", "64-true"])
+def test_another_precision_is_refused(key, precision, capsys):
+    assert main(["fit", "--data.shards", "x.h5", f"--{key}", precision]) == 2
+    assert f"{key} is {precision}; expected one of 32-true" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["trainer", "stages.policy"])
+def test_no_steps_between_two_log_steps_are_refused(key, capsys):
+    key = f"{key}.log_every_n_steps"
+    assert main(["fit", "--data.shards", "x.h5", f"--{key}", "0"]) == 2
+    assert f"{key} is 0; expected a whole number from 1" in capsys.readouterr().err
 
 
 def test_a_run_in_bfloat16(tmp_path):

@@ -12,6 +12,7 @@ from model_factory import ACTION_DIM, OBS_DIM, make_batch, make_spec
 from small_training import EPISODES, STEPS, train
 from torchmetrics.functional import r2_score
 
+from lawm import policy_evaluation
 from lawm.action_prediction_module import ActionPredictionModule
 from lawm.action_predictor import (
     ActionPredictor,
@@ -20,7 +21,11 @@ from lawm.action_predictor import (
     PseudoLabeller,
 )
 from lawm.batch import EpisodeBatch
+from lawm.envs.simulator_process import SimulatorFault
 from lawm.errors import LawmError
+from lawm.fit_config import EvaluationConfig
+from lawm.policy_evaluation import PolicyEvaluation
+from lawm.run_folder import RunFolder
 
 SMALL = {"hidden": 16, "embed": 16}
 
@@ -98,6 +103,24 @@ def test_without_labelled_rows_the_loss_is_zero_and_finite():
     assert loss.item() == 0.0
 
 
+def test_a_cloned_policy_that_is_measured_late_acts_without_dropout(tmp_path, monkeypatch):
+    acted = []
+
+    def twice(agent, *args, **kwargs):
+        obs = {"state": np.ones((3, OBS_DIM), np.float32)}
+        acted.extend(agent.act(obs)[0] for _ in range(2))
+        raise SimulatorFault("enough")
+
+    monkeypatch.setattr(policy_evaluation, "evaluate", twice)
+    module = ActionPredictionModule(make_spec(), ActionPredictorConfig(**SMALL, dropout=0.5))
+    torch.nn.init.normal_(module.model.head.output.weight)
+    measured = PolicyEvaluation(
+        "dm_control/x", EvaluationConfig(), make_spec(), RunFolder(tmp_path)
+    )
+    measured.numbers(module.train())
+    np.testing.assert_array_equal(acted[0], acted[1])
+
+
 def test_windows_keep_their_labels_and_get_the_missing_ones():
     predictor, batch = make_predictor(1, 2), make_batch(rows=6, labelled=2)
     labelled = PseudoLabeller(predictor).label_windows(batch)
@@ -113,7 +136,14 @@ def test_windows_keep_their_labels_and_get_the_missing_ones():
 def test_the_padding_of_episodes_stays_zero():
     batch = make_batch(rows=3, labelled=1, window=6)
     length = torch.tensor([6, 4, 2])
-    episodes = EpisodeBatch(batch.obs, batch.action, batch.reward, batch.has_reward, length)
+    episodes = EpisodeBatch(
+        batch.obs,
+        batch.action,
+        batch.reward,
+        batch.has_reward,
+        length,
+        torch.zeros_like(length) > 0,
+    )
     action = PseudoLabeller(make_predictor(0, 1)).label_episodes(episodes).action
     assert torch.equal(action[:1], batch.action)
     for row, steps in enumerate(length.tolist()):

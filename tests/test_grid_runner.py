@@ -172,6 +172,12 @@ def test_world_models_of_another_grid_are_taken_where_they_are_finished(tmp_path
     launch(elsewhere, Slot(0, 1))
     assert commands[0][-2:] == ["--world_model_from", str(other.run(there).path)]
     assert "--world_model_from" not in commands[1]
+    begun = GridFolder(tmp_path / "grid").run(there)
+    begun.path.mkdir(parents=True)
+    begun.config_file.write_text("")
+    launch(there, Slot(0, 1))  # stopped before it was copied
+    assert commands[2][-2:] == commands[0][-2:]
+    assert "--resume" in commands[2]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux")

@@ -66,6 +66,8 @@ def test_the_run_stops_with_the_batch_named_and_saved(
     assert "Traceback" not in error
     file = run / "faults" / f"{stage}-step-{step}-rank-0.npz"
     assert f"`lawm replay {file}`" in error
+    assert f"start a new run with a lower {stage}.learning_rate" in error
+    assert (f"`--world_model_from {run}` takes its stage 1 over" in error) == (stage == "policy")
 
     # The last checkpoint is from before, nothing was saved since, and the run goes on from it
     last = torch.load(RunFolder(run).stage(stage).last_checkpoint, weights_only=True)

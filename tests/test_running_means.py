@@ -52,6 +52,18 @@ def test_a_resume_between_two_log_steps_logs_the_same():
     assert parts.logged == whole.logged
 
 
+def test_a_name_that_some_steps_lack_is_a_mean_over_the_others():
+    trainer, means, checkpoint = Trainer(), RunningMeans("stage"), {}
+    means.add({"loss": torch.tensor(1.0)})
+    means.add({"loss": torch.tensor(2.0), "action_free/loss": torch.tensor(5.0)})
+    means.on_save_checkpoint(trainer, MODULE, checkpoint)
+    resumed = RunningMeans("stage")
+    resumed.on_load_checkpoint(trainer, MODULE, checkpoint)
+    for after in (means, resumed):
+        after.add({"loss": torch.tensor(3.0)})
+        assert after.pop() == {"loss": torch.tensor(2.0), "action_free/loss": torch.tensor(5.0)}
+
+
 def test_accumulated_batches_are_logged_once():
     trainer, means = Trainer(every=1), RunningMeans("stage")
     means.on_train_start(trainer, MODULE)
@@ -64,6 +76,6 @@ def test_accumulated_batches_are_logged_once():
 
 def test_with_another_number_of_processes_the_mean_goes_on():
     means, trainer = RunningMeans("stage"), Trainer()
-    state = {"names": ["loss"], "sums": torch.tensor([[3.0], [5.0]]), "count": 2}
+    state = {"names": ["loss"], "sums": torch.tensor([[3.0], [5.0]]), "counts": [2]}
     means.on_load_checkpoint(trainer, MODULE, {"running_means": state})
     assert means.pop() == {"loss": torch.tensor(2.0)}

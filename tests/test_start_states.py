@@ -8,6 +8,7 @@ import torch
 from model_factory import OBS_DIM, SMALL, VARIANTS
 from shard_factory import write_shard
 
+from lawm import start_states
 from lawm.data_modules import MixedTrajectoryDataModule
 from lawm.errors import LawmError
 from lawm.latents import GaussianLatent
@@ -91,6 +92,32 @@ def test_one_state_for_each_observation_of_the_training_episodes(chunk, data):
     assert states.h.shape == (num, SMALL["deter"])
     assert states.z.shape == (num, SMALL["stoch"])
     assert not states.h.requires_grad
+
+
+@pytest.mark.parametrize("chunk", [1, 64])
+def test_no_rollout_begins_where_a_task_has_ended(chunk, data, tmp_path, noiseless):
+    ended = (1, 4)
+    path = write_shard(
+        tmp_path / "b.h5", lengths=LENGTHS, obs_dim=OBS_DIM, counter=False, terminated=ended
+    )
+    same = MixedTrajectoryDataModule([str(path)], labels="2", held_out="1", window=3)
+    same.setup()
+    model = make_model(data)
+    states = posterior_states(model, same.episodes(chunk))
+    expected, all_states = [], posterior_states(model, data.episodes(chunk))
+    row = 0
+    for episodes in same.episodes(chunk):
+        for step in range(episodes.obs["state"].shape[1]):
+            for length, has_ended in zip(episodes.length, episodes.terminated, strict=True):
+                if step <= length:
+                    if not (has_ended and step == length):
+                        expected.append(row)
+                    row += 1
+    held_out = same.held_out_episodes().terminated.sum()
+    assert row - len(expected) == len(ended) - held_out
+    torch.testing.assert_close(states.h, all_states.h[expected])
+    places = list(start_states._steps_in_order(same.episodes(chunk)))
+    assert len(places) == len(states.h)
 
 
 def test_padding_is_not_read(data, noiseless):

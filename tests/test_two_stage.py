@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 
 import pytest
@@ -232,6 +233,23 @@ def test_validation_does_not_change_the_weights(finished_run, tiny_data, tmp_pat
     other = ("--stages.world_model.val_check_interval", "7", "--stage", "world_model")
     assert tiny_fit(tiny_data, run, *other) == 0
     assert_equal_weights(run, finished_run, "world_model")
+
+
+def test_a_finished_policy_stays_in_the_report_when_stage_1_is_asked_for(finished_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    report = json.loads((run / "report.json").read_text())
+    assert main(["fit", "--resume", str(run), "--stage", "world_model"]) == 0
+    assert json.loads((run / "report.json").read_text()) == report | {"run": str(run)}
+
+
+def test_batches_without_an_action_free_row_are_logged_too(tiny_data, tmp_path):
+    run = tmp_path / "run"
+    ratio = ("--data.labelled_ratio", "0.8", "--data.batch_size", "4", "--stage", "world_model")
+    assert tiny_fit(tiny_data, run, *ratio) == 0
+    for row in rows(run / "world_model" / "metrics.csv"):
+        assert float(row["world_model/labelled/action"])
+        assert float(row["world_model/action_free/observation"])
 
 
 def test_the_seed_changes_the_weights(finished_run, tiny_data, tmp_path):

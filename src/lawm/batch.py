@@ -14,7 +14,7 @@ Time: ``action[:, t]`` and ``reward[:, t]`` are taken AT ``obs[:, t]`` and lead 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -61,6 +61,10 @@ class Batch:
             probe={key: value[:rows] for key, value in self.probe.items()},
         )
 
+    def action_free(self) -> Batch:
+        """The same windows without their actions."""
+        return replace(self, action=self.action[:0])
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""
 
@@ -102,11 +106,22 @@ class EpisodeBatch:
     reward: Tensor  # (E, T); zero as padding and where has_reward is False
     has_reward: Tensor  # (E,) bool
     length: Tensor  # (E,) int64: transitions that are real
+    terminated: Tensor  # (E,) bool: the last one ended the task
 
     @property
     def num_labelled(self) -> int:
         """L."""
         return int(self.action.shape[0])
+
+    @property
+    def acted_in(self) -> Tensor:
+        """(T + 1, E) bool, on the CPU, time first: steps in which somebody can act.
+
+        Padding is none, nor is the state in which a task has ended; the last step of an episode
+        that was cut off is one.
+        """
+        num_steps = next(iter(self.obs.values())).shape[1]
+        return torch.arange(num_steps)[:, None] <= (self.length - self.terminated.long())[None, :]
 
 
 __all__ = ["Batch", "EpisodeBatch"]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from lawm.errors import LawmError
 
 CompileMode = Literal["auto", "off", "full"]  # see lawm.acceleration
-PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16", "64-true", "64")
+PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16")
 Method = Literal["latent_action", "behaviour_cloning"]
 StageName = Literal["inverse_dynamics", "world_model", "policy"]
 STAGES: tuple[StageName, ...] = ("inverse_dynamics", "world_model", "policy")  # in their order
@@ -107,22 +107,33 @@ class FitConfig:
             skipped.add("world_model")
         return tuple(stage for stage in STAGES if stage not in skipped)
 
+    def settings_of(self, stage: StageName) -> str:
+        """Name of the field that holds the arguments of what a stage trains."""
+        is_cloned = stage == "policy" and self.method == "behaviour_cloning"
+        return "cloning" if is_cloned else stage
+
     def __post_init__(self) -> None:
         """Check counts and precisions.
 
         Raises:
             LawmError: A count is below one, or a precision is not supported.
         """
-        names = ("max_steps", "checkpoint_every_n_steps", "val_check_interval")
+        names = (
+            "max_steps",
+            "checkpoint_every_n_steps",
+            "val_check_interval",
+            "log_every_n_steps",
+        )
         counts = {
             f"stages.{stage}.{name}": getattr(settings, name)
             for stage, settings in self.stages.items()
             for name in names
         }
+        counts["trainer.log_every_n_steps"] = self.trainer.get("log_every_n_steps")
         for name in ("every_n_steps", "episodes", "final_episodes"):
             counts[f"evaluation.{name}"] = getattr(self.evaluation, name)
         for key, value in counts.items():
-            if value < 1:
+            if value is not None and value < 1:
                 raise LawmError(f"{key} is {value}; expected a whole number from 1.")
         if not self.evaluation.timeout > 0:
             raise LawmError(
@@ -134,7 +145,7 @@ class FitConfig:
             if value is not None and str(value) not in PRECISIONS:
                 raise LawmError(
                     f"{key} is {value}; expected one of {', '.join(PRECISIONS)}. Half precision "
-                    "with a gradient scaler is not supported: bfloat16 needs none."
+                    "with a gradient scaler is not supported, bfloat16 needs none; nor is double."
                 )
 
 

@@ -108,6 +108,7 @@ class PolicyEvaluation:
         self, module: LatentPolicyModule | ActionPredictionModule, env_id: str
     ) -> dict[str, Any]:
         settings = self._settings
+        module.eval()  # a cloned policy has dropout
         try:
             result = evaluate(
                 module.agent(),

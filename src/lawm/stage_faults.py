@@ -96,7 +96,9 @@ def _out_of_memory(stage: StageName, run: Path, text: str) -> str:
     return (
         f"{stage}: {where} has no memory left ({first}). Lower {_TO_LOWER[stage]}, or set "
         f"trainer.precision to bf16-mixed; stages.{stage}.accumulate_grad_batches 2 with half the "
-        f"batch size takes half the memory for the same gradient. {_go_on(run)}"
+        f"batch size takes half the memory for the same gradient. A stage keeps its settings to "
+        f"the end, so that takes a new run; with these, `lawm fit --resume {run}` goes on where "
+        "there is more memory."
     )
 
 

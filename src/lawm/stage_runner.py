@@ -170,7 +170,12 @@ class StageRunner:
                 throughput,
                 *callbacks,
                 progress,
-                HealthCallback(self._name, self._folder.faults, self._folder.path),
+                HealthCallback(
+                    self._name,
+                    self._folder.faults,
+                    self._folder.path,
+                    self._config.settings_of(self._name),
+                ),
                 checkpoint,
             ],
         )

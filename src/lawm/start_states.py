@@ -26,7 +26,9 @@ from lawm.world_model import WorldModel
 
 @torch.no_grad()
 def posterior_states(model: WorldModel, episodes: Iterable[EpisodeBatch]) -> ModelState:
-    """States ``(N, D)`` and ``(N, Z)`` of every real step of every episode, on the CPU.
+    """States ``(N, D)`` and ``(N, Z)`` of every step in which somebody can act, on the CPU.
+
+    The model never saw what follows a terminal state, so no rollout begins in one.
 
     Raises:
         LawmError: There is no episode.
@@ -36,10 +38,8 @@ def posterior_states(model: WorldModel, episodes: Iterable[EpisodeBatch]) -> Mod
     all_z: list[Tensor] = []
     for chunk in episodes:
         observed = model.observe(as_batch(chunk).to(device))
-        steps = torch.arange(observed.h.shape[0])
-        real = steps[:, None] <= chunk.length[None, :]
-        all_h.append(observed.h.cpu()[real])
-        all_z.append(observed.z.cpu()[real])
+        all_h.append(observed.h.cpu()[chunk.acted_in])
+        all_z.append(observed.z.cpu()[chunk.acted_in])
     if not all_h:
         raise LawmError(
             "stage 2 has more processes than there are training episodes to start from, and each "
@@ -62,6 +62,7 @@ def share_of(episodes: Iterable[EpisodeBatch], rank: int, world: int) -> Iterato
                 reward=chunk.reward[rows],
                 has_reward=chunk.has_reward[rows],
                 length=chunk.length[rows],
+                terminated=chunk.terminated[rows],
             )
 
 
@@ -70,9 +71,7 @@ def _steps_in_order(episodes: Iterable[EpisodeBatch]) -> Iterator[tuple[int, int
     done = 0
     for chunk in episodes:
         num_episodes = len(chunk.length)
-        steps = torch.arange(int(chunk.length.max()) + 1)
-        real = steps[:, None] <= chunk.length[None, :]
-        for step, episode in real.nonzero().tolist():
+        for step, episode in chunk.acted_in.nonzero().tolist():
             yield done + episode, step
         done += num_episodes
 

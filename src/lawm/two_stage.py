@@ -119,6 +119,8 @@ class TwoStageTrainer:
             The report, see :func:`lawm.report.build_report`; only complete on rank 0.
         """
         records: dict[str, StageRecord] = {}
+        if self._reused is not None and is_rank_zero():  # first: a resumed run is not told again
+            self._stage_1.reuse(self._reused)
 
         # Pseudo-labels: inverse dynamics from the labelled trajectories, for the others
         if self._config.pseudo_labels:
@@ -130,8 +132,6 @@ class TwoStageTrainer:
         if not self._is_cloned:
             pl.seed_everything(self._config.seed, verbose=False)
             world_model = self._new_world_model()
-            if self._reused is not None and is_rank_zero():
-                self._stage_1.reuse(self._reused)
             with told_in_sentences("world_model", self._folder.path):
                 first_step = _steps(records)
                 records["world_model"] = self._fit_world_model(world_model, first_step)
@@ -145,6 +145,11 @@ class TwoStageTrainer:
                     records["policy"] = self._fit_cloned_policy(first_step)
                 else:
                     records["policy"] = self._fit_policy(world_model, first_step)
+
+        else:  # one that an earlier call trained stays in the report
+            before = self._stage_2.files.read_done()
+            if before is not None and before.fingerprint == self._stage_2.fingerprint:
+                records["policy"] = before
 
         evaluations = records["policy"].results if "policy" in records else {}
         report = build_report(self._folder, self._spec, self._data.summary(), records, evaluations)

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from lawm.stage_identity import ACCESS_KEYS
+from lawm.stage_identity import ACCESS_KEYS, as_older_runs_tell
 
 ORACLE = "oracle"  # has every label, hence no budget
 METHODS = (
@@ -163,10 +163,11 @@ def hash_config(
     sections, stages = _unread(config)
     content = {key: value for key, value in content.items() if key not in sections}
     content["stages"] = {k: v for k, v in config["stages"].items() if k not in stages}
-    if not images and "world_model" in content:
-        stage = dict(config["world_model"])
-        sizes = {k: v for k, v in stage["model"].items() if not k.startswith(_OF_IMAGES)}
-        content["world_model"] = stage | {"model": sizes}
+    if "world_model" in content:
+        model = as_older_runs_tell("world_model.model", config["world_model"]["model"])
+        if not images:
+            model = {key: value for key, value in model.items() if not key.startswith(_OF_IMAGES)}
+        content["world_model"] = {**config["world_model"], "model": model}
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -77,17 +77,19 @@ def test_the_hash_tells_what_decides_a_result_and_nothing_else():
     assert digest(seed=1, name="b", compile="off") == same
     assert digest(data={"shards": ["moved/x.h5"], "labels": "2%", "label_seed": 3}) == same
     assert digest(model={"image_depth": 32}) == same, "of states it decides nothing"
+    assert digest(model={"free_running_share": 0.0}) == same, "as before there was such a setting"
     others = [
         digest(images=True, model={"image_depth": 16}),
         digest(images=True, model={"image_depth": 32}),
         digest(model={"deter": 9}),
+        digest(model={"free_running_share": 0.5}),
         digest(fraction=Fraction(1, 50)),
         digest(sums=(("b",), ())),
         digest(sums=((), ("a",))),
         digest(data={"window": 16}),
         digest(policy={"horizon": 5}),
     ]
-    assert len({same, *others}) == 9
+    assert len({same, *others}) == 10
 
 
 def test_the_hash_leaves_out_what_the_method_does_not_run():

@@ -8,7 +8,7 @@ from model_factory import ACTION_DIM, SMALL, make_batch, make_model, make_spec
 from lawm.transition_input import MaskedActionInput
 from lawm.world_model import WorldModelConfig
 from lawm.world_model_loss import LossOptions, world_model_terms
-from lawm.world_model_module import WorldModelModule
+from lawm.world_model_module import RateConfig, WorldModelModule
 
 
 def observe(model, batch):
@@ -52,6 +52,15 @@ def test_the_no_action_vector_is_learned_from_the_action_free_rows():
 
     assert mask_gradient(2) > 0
     assert mask_gradient(6) == 0
+
+
+def test_a_target_rate_is_that_of_the_labelled_rows():
+    config = WorldModelConfig(**SMALL, transition_input="masked_action")
+    module = WorldModelModule(make_spec(), config, rate=RateConfig(control="target"))
+    rates = []
+    module.rate_control.dual_loss = lambda rate: rates.append(rate) or rate.new_zeros(())
+    _, logs = module.compute_loss(make_batch(6, 2))
+    assert rates[0] == logs["labelled/latent_action_kl"] > 0
 
 
 def test_action_free_rows_do_not_train_the_prior_of_the_latent_action():

@@ -85,6 +85,8 @@ def test_a_model_that_hides_disturbances_in_a_free_latent_action_leaks():
         ({"shuffled_ratio": 1.0, "error_ratio": 0.3}, "collapsed"),  # what is ignored cannot leak
         ({"action_r2_inverse": 0.1}, "not decoded"),
         ({"action_r2_inverse": float("nan")}, "not decoded"),
+        ({"shuffled_ratio": float("nan")}, "not judged"),
+        ({"shuffled_ratio": float("nan"), "rate_inverse": (0.01, 0.0, 0.0)}, "collapsed"),
     ],
 )
 def test_one_figure_decides(change, name):
@@ -106,3 +108,5 @@ def test_figures_of_a_model_that_is_given_the_truth():
     twins = windows(simulate(1, STEPS, seed=3), np.zeros(4, int), np.zeros(4, int), STEPS, 4)
     same = measure(model, twins, context=5).figures
     assert same.shuffled_ratio == pytest.approx(1.0, abs=0.2)
+    single = windows(simulate(1, STEPS, seed=3), np.zeros(1, int), np.zeros(1, int), STEPS, 1)
+    assert judged(model, single).name == "not judged"

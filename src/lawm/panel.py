@@ -7,7 +7,8 @@ was made to leak, and a good one.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -15,11 +16,12 @@ from torch import Tensor
 from torchmetrics.functional import r2_score
 
 from lawm.batch import Batch
+from lawm.decoded_actions import decoded_actions
 from lawm.open_loop import DrivenBy, last_frame, open_loop, standardised_error, targets
 from lawm.state_probe import linear_probe
 from lawm.world_model import Observed, WorldModel
 
-VerdictName = Literal["usable", "collapsed", "leaking", "not decoded"]
+VerdictName = Literal["usable", "collapsed", "leaking", "not decoded", "not judged"]
 BASELINE = "last frame"
 DRIVEN_BY: tuple[DrivenBy, ...] = ("inverse", "action", "prior", "shuffled")
 ACTIVE_NATS = 0.05  # a dimension of u whose rate is above this many nats a step carries something
@@ -49,7 +51,9 @@ class PanelFigures:
     action_r2_action: float  # of actions decoded from the mode of q_act
     rate_inverse: tuple[float, ...]  # KL(q_free || p) of each part of u, nats a step
     rate_action: tuple[float, ...]  # KL(q_act || p) of each part of u
-    shuffled_ratio: float  # open-loop error with u of another trajectory, over that with its own
+    shuffled_ratio: float
+    """Open-loop error with u of another window, over that with its own; NaN if there is one alone.
+    """
     error_ratio: float  # open-loop error with inferred u, over that with the true actions
     open_loop_error: float  # squared error over variance, with inferred u
     copy_last_frame_error: float
@@ -95,7 +99,13 @@ def verdict(figures: PanelFigures, thresholds: Thresholds = Thresholds()) -> Ver
     """
     f, t = figures, thresholds
     parts = f"{f.active_parts} of {len(f.rate_inverse)} dimensions active"
-    if f.active_parts == 0 or not f.shuffled_ratio >= t.least_shuffled_ratio:
+    if f.active_parts > 0 and math.isnan(f.shuffled_ratio):
+        return Verdict(
+            "not judged",
+            f"One held-out window has no other to take latent actions from ({parts}). Raise "
+            "data.held_out, or lower data.window.",
+        )
+    if f.active_parts == 0 or f.shuffled_ratio < t.least_shuffled_ratio:
         return Verdict(
             "collapsed",
             f"The model predicts as well with another trajectory's latent actions (error ratio "
@@ -132,14 +142,15 @@ def measure(model: WorldModel, batch: Batch, context: int) -> Panel:
         context: Steps that are filtered before open-loop prediction starts, in [0, T).
     """
     assert batch.num_labelled == batch.num_rows, (batch.num_labelled, batch.num_rows)
-    observed = model.observe(batch)
+    observed, free = model.observe(batch), model.observe(batch.action_free())
     truth = targets(model, batch, observed)
+    inferring = replace(observed, inverse_posterior=free.inverse_posterior)
     states = [key for key, item in model.spec.observations.items() if item.kind == "state"]
     drawn_key = next(iter(states), None)
     errors: dict[str, Tensor] = {}
     predicted: dict[DrivenBy, Tensor] = {}
     for driven_by in DRIVEN_BY:
-        prediction = open_loop(model, batch, observed, context, driven_by).observation
+        prediction = open_loop(model, batch, inferring, context, driven_by).observation
         errors[driven_by] = standardised_error(model, prediction, truth, context).cpu()
         if drawn_key is not None:
             predicted[driven_by] = prediction[drawn_key][:, 0].cpu()
@@ -147,9 +158,9 @@ def measure(model: WorldModel, batch: Batch, context: int) -> Panel:
     errors[BASELINE] = standardised_error(model, baseline, truth, context).cpu()
     mean = {name: float(error.mean()) for name, error in errors.items()}
     figures = PanelFigures(
-        *_action_r2(model, batch, observed),
-        *_rates(model, observed),
-        shuffled_ratio=mean["shuffled"] / mean["inverse"],
+        *_action_r2(model, batch, observed, free),
+        *_rates(model, observed, free),
+        shuffled_ratio=mean["shuffled"] / mean["inverse"] if batch.num_rows > 1 else math.nan,
         error_ratio=mean["inverse"] / mean["action"],
         open_loop_error=mean["inverse"],
         copy_last_frame_error=mean[BASELINE],
@@ -158,16 +169,14 @@ def measure(model: WorldModel, batch: Batch, context: int) -> Panel:
     return Panel(figures, errors, drawn_key, predicted)
 
 
-def _action_r2(model: WorldModel, batch: Batch, observed: Observed) -> tuple[float, float]:
+def _action_r2(
+    model: WorldModel, batch: Batch, observed: Observed, free: Observed
+) -> tuple[float, float]:
     """Of the actions decoded from the modes of q_free and q_act."""
-    latent_action, before = model.latent_action, observed.features[:-1]
     target = batch.action.transpose(0, 1).flatten(0, 1)
     return tuple(  # type: ignore[return-value]
         float(r2_score(decoded.flatten(0, 1), target, multioutput="variance_weighted"))
-        for decoded in (
-            latent_action.decode(before, latent_action.latent.mode(params))
-            for params in (observed.inverse_posterior, observed.action_posterior)
-        )
+        for decoded in decoded_actions(model, observed, free)
     )
 
 
@@ -188,12 +197,17 @@ def _probe_r2(batch: Batch, observed: Observed) -> dict[str, float]:
     }
 
 
-def _rates(model: WorldModel, observed: Observed) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _rates(
+    model: WorldModel, observed: Observed, free: Observed
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """KL from the prior of each part of u, for q_free and q_act."""
     latent = model.latent_action.latent
     return tuple(  # type: ignore[return-value]
-        tuple(latent.kl(params, observed.action_prior).mean(dim=(0, 1)).tolist())
-        for params in (observed.inverse_posterior, observed.action_posterior)
+        tuple(latent.kl(params, prior).mean(dim=(0, 1)).tolist())
+        for params, prior in (
+            (free.inverse_posterior, free.action_prior),
+            (observed.action_posterior, observed.action_prior),
+        )
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ ACCESS_KEYS = ("shards", "action_free_shards", "storage", "workers", "cache_dir"
 # A stopped stage may be continued to another length; a finished one is what it is.
 _LENGTH_KEYS = ("max_steps",)
 # Settings that older runs do not know, with the value at which a run is as theirs were.
-_ADDED = {"policy.prior_distance": 0.0}
+_ADDED = {"policy.prior_distance": 0.0, "world_model.model.free_running_share": 0.0}
 
 
 def inverse_dynamics_inputs(config: FitConfig, data_fingerprint: str) -> dict[str, Any]:
@@ -83,6 +84,11 @@ def differences(
     return [f"{key} ({old} there, {new} here)" for key, (old, new) in values.items() if old != new]
 
 
+def as_older_runs_tell(group: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a group, without additions at which a run is as those before them."""
+    return {k: v for k, v in settings.items() if _ADDED.get(f"{group}.{k}", "no addition") != v}
+
+
 def _value(inputs: dict[str, Any], key: str) -> Any:  # noqa: ANN401
     return inputs.get(key, _ADDED.get(key, "absent"))
 
@@ -137,6 +143,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 __all__ = [
     "ACCESS_KEYS",
     "CHECKPOINT_FORMAT",
+    "as_older_runs_tell",
     "cloning_inputs",
     "differences",
     "fingerprint",

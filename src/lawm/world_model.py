@@ -62,6 +62,11 @@ class WorldModelConfig:
         observation_loss: How images are learned from: ``reconstruction``, or
             ``redundancy_reduction`` without a decoder (:mod:`lawm.redundancy_reduction`). States
             are reconstructed either way.
+        free_running_share: Share of an update's labelled rows in which the recurrence is not told
+            the action either: it takes the inferred one, as in the action-free rows beside them.
+            With ``transition_input`` action. A state that remembers the true actions tells more of
+            the next one than the state of an action-free row does, and who learns to infer from
+            such states alone fails where it matters (scheduled sampling, arXiv 1506.03099).
         image_depth: Channels of the first convolution.
         image_std: Standard deviation of a reconstructed pixel, where 1 is from black to white; a
             smaller one weighs images more.
@@ -88,6 +93,7 @@ class WorldModelConfig:
     feature_dropout: float = 0.5
     reward_dropout: float = 0.0
     inverse_gradient: float = 0.0
+    free_running_share: float = 0.0
     observation_loss: ObservationLossName = "reconstruction"
     image_depth: int = 16
     image_std: float = 0.5**0.5
@@ -172,7 +178,8 @@ class WorldModel(nn.Module):
         transitions = self.transitions(obs, self.encoder.split(embed), dim=0)
         action = batch.action.transpose(0, 1)
         action_projected = self.latent_action.project_action(action)
-        action_known = self.transition_input.known_rows(action, rows)
+        told = batch.num_labelled - self._num_free_running(batch)
+        action_known = self.transition_input.known_rows(action[:, :told], rows)
         num_known = action_known.shape[1]
         project = self.latent_action.project_transition
         inverse_projected = project(transitions[:, num_known:], with_labels=False)
@@ -188,16 +195,19 @@ class WorldModel(nn.Module):
 
         features = filtered.features
         h, z = torch.split(features, [self.rssm.deter, self.rssm.latent.size], dim=-1)
-        before = self.feature_dropout(features[:-1, :num_known])
+        num_outside = max(num_known, batch.num_labelled)
+        before = self.feature_dropout(features[:-1, :num_outside])
         labelled_features = before[:, : batch.num_labelled]
         action_posterior = filtered.action_posterior
         if action_posterior is None:
             action_posterior = self.latent_action.action_posterior(
                 labelled_features, action_projected
             )
-        known_inverse = self.latent_action.inverse_posterior(
-            before, project(transitions[:, :num_known], with_labels=True)
+        inverse = self.latent_action.inverse_posterior(
+            before, project(transitions[:, :num_outside], with_labels=True)
         )
+        free = slice(num_outside - num_known, None)  # of what was inferred, the action-free rows
+        inferred = filtered.inferred_action
         return Observed(
             embed=embed,
             h=h,
@@ -207,10 +217,17 @@ class WorldModel(nn.Module):
             features=features,
             labelled_features=labelled_features,
             action_posterior=action_posterior,
-            inverse_posterior=torch.cat([known_inverse, filtered.inverse_posterior], dim=1),
-            inferred_action=filtered.inferred_action,
+            inverse_posterior=torch.cat([inverse, filtered.inverse_posterior[:, free]], dim=1),
+            inferred_action=None if inferred is None else inferred[:, free],
             action_prior=self.latent_action.prior(features)[:-1],
         )
+
+    def _num_free_running(self, batch: Batch) -> int:
+        """Labelled rows whose actions the recurrence is not told."""
+        applies = self.training and batch.num_labelled < batch.num_rows
+        if not applies or self.config.transition_input != "action":
+            return 0
+        return round(self.config.free_running_share * batch.num_labelled)
 
     def imagine_step(self, rssm: RSSMStep, state: ModelState, x: Tensor) -> ModelState:
         """One step of the prior, ``s_{t+1} ~ p(. | s_t, x_t)``, with ``self.rssm.bind()``."""

@@ -9,11 +9,12 @@ from torch import Tensor
 from torchmetrics import R2Score
 
 from lawm.batch import Batch
+from lawm.decoded_actions import decoded_actions
 from lawm.optimizer import adamw, with_schedule
 from lawm.rate_control import FixedRate, RateControl, TargetRate
 from lawm.spec import DataSpec
 from lawm.stage_module import StageModule
-from lawm.world_model import Observed, WorldModel, WorldModelConfig
+from lawm.world_model import WorldModel, WorldModelConfig
 from lawm.world_model_loss import (
     LossCoefficients,
     LossOptions,
@@ -127,7 +128,8 @@ class WorldModelModule(StageModule[Batch]):
         )
 
         # Move the rate control's dual variable
-        rate = mean_rate(batch, labelled, free)
+        is_inferred = self.model.transition_input.infers_actions
+        rate = mean_rate(batch, labelled, free) if is_inferred else labelled.latent_action_kl
         loss = loss + self.rate_control.dual_loss(rate)
 
         logs = {f"labelled/{name}": value for name, value in labelled.as_dict().items()}
@@ -143,19 +145,12 @@ class WorldModelModule(StageModule[Batch]):
         values = {f"held_out/{name}": value for name, value in terms.as_dict().items()}
         self.log_dict(values, batch_size=batch.num_rows, sync_dist=True)
         target = batch.action.transpose(0, 1).flatten(0, 1)
-        inverse, action = self.decoded_actions(observed, batch.num_labelled)
+        free = self.model.observe(batch.action_free())
+        inverse, action = decoded_actions(self.model, observed, free)
         self.r2_inverse.update(inverse.flatten(0, 1), target)
         self.r2_action.update(action.flatten(0, 1), target)
         self.log("held_out/action_r2_inverse", self.r2_inverse, batch_size=batch.num_rows)
         self.log("held_out/action_r2_action", self.r2_action, batch_size=batch.num_rows)
-
-    def decoded_actions(self, observed: Observed, num_labelled: int) -> tuple[Tensor, Tensor]:
-        """Actions of the labelled rows decoded from the modes of q_free and q_act, (T, L, A)."""
-        latent_action = self.model.latent_action
-        before = observed.features[:-1, :num_labelled]
-        u_inverse = latent_action.latent.mode(observed.inverse_posterior[:, :num_labelled])
-        u_action = latent_action.latent.mode(observed.action_posterior)
-        return latent_action.decode(before, u_inverse), latent_action.decode(before, u_action)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union is private)
         """AdamW with decay on the matrices alone; deviations and dual variable have own rates."""

@@ -51,7 +51,7 @@ def test_every_number_has_a_range_and_its_default_lies_in_it():
         ("world_model.options.inverse_kl_gradient", "-1", "expected a number from 0 to 1"),
         ("world_model.coefficients.reward", "-1", "expected a number from 0"),
         ("world_model.rate.target", "0", "expected a number above 0"),
-        ("policy.gamma", "1.5", "expected a number from 0 to 1"),
+        ("policy.gamma", "1", "expected a number from 0 and below 1"),
         ("policy.target_rate", "0", "expected a number above 0 to 1"),
         ("start_states.batch_size", "0", "expected a whole number from 1"),
         ("world_model.model.action_min_std", "0.9", "more than action_max_std, 0.5"),

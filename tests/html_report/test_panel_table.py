@@ -22,7 +22,14 @@ def test_the_first_missed_threshold_is_the_verdict():
         missed = next((place for place, row in enumerate(rows) if row.passes is False), None)
         assert verdict(figures).name == FIRST_MISSED[missed]
         seen.add(FIRST_MISSED[missed])
-    assert seen == set(VERDICTS)
+    assert seen == set(VERDICTS) - {"not judged"}
+
+
+def test_one_window_meets_or_misses_no_threshold_of_the_shuffled_ratio():
+    figures = PanelFigures(0.9, 0.9, (0.5,), (0.5,), float("nan"), 1.0, 0.1, 1.0)
+    assert verdict(figures).name == "not judged"
+    rows = panel_rows(json.loads(json.dumps(figures.as_dict())))
+    assert [row.passes for row in rows[:4]] == [True, None, True, True]
 
 
 def test_an_unknown_verdict_is_not_shown_as_one():

@@ -57,10 +57,12 @@ RANGES = {
     **dict.fromkeys(("action", "align_action", "align_kl"), NOT_NEGATIVE),
     **dict.fromkeys(("labelled_weight", "action_free_weight", "free_nats"), NOT_NEGATIVE),
     **dict.fromkeys(("kl_balance", "inverse_kl_gradient", "inverse_gradient"), SHARE),
+    "free_running_share": SHARE,
     "beta": NOT_NEGATIVE,
     "target": POSITIVE,
     # stage 2
-    **dict.fromkeys(("gamma", "lambda_"), SHARE),
+    "gamma": Range(0, 1, open_high=True),
+    "lambda_": SHARE,
     **dict.fromkeys(("entropy", "prior_weight", "prior_distance"), NOT_NEGATIVE),
     "target_rate": POSITIVE_SHARE,
     "continued_share": SHARE,

@@ -25,7 +25,7 @@ class ImportOptions:
     keys: tuple[str, ...] = ()  # KEY or KEY=NAME; empty: all that are fit
     filter: str = ""
     max_episode_steps: int = 0  # 0: not given
-    max_episodes: int = 0  # 0: all
+    max_episodes: int | None = None  # None: all
     action_free: bool = False
     relabel: bool = False  # with env_id: its task's rewards, computed from simulator states
     stored_rewards: bool = False
@@ -43,10 +43,12 @@ class ImportOptions:
                 "--relabel computes the rewards of a task for single control steps; expected the "
                 "task with --env ID, and no --action-repeat."
             )
-        for name in ("max_episodes", "max_episode_steps"):
-            if getattr(self, name) < 0:
-                flag = name.replace("_", "-")
-                raise LawmError(f"--{flag} is {getattr(self, name)}; expected at least 1.")
+        if self.max_episodes is not None and self.max_episodes < 1:
+            raise LawmError(f"--max-episodes is {self.max_episodes}; expected at least 1.")
+        if self.max_episode_steps < 0:
+            raise LawmError(
+                f"--max-episode-steps is {self.max_episode_steps}; expected at least 1."
+            )
 
     def for_source(self, importer: Importer) -> SourceOptions:
         """Those that only some formats take.

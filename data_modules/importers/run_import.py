@@ -108,7 +108,7 @@ def _planned(
 
 def _episodes(plan: ImportPlan, opened: Source) -> Iterator[RawEpisode]:
     episodes = opened.episodes([key.source for key in plan.keys])
-    return islice(episodes, plan.options.max_episodes or None)
+    return islice(episodes, plan.options.max_episodes)
 
 
 def _write_episode(

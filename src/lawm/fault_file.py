@@ -59,6 +59,8 @@ def read_fault(path: Path) -> Fault:
             "the run stopped."
         )
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("no zip archive, as every .npz is")
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         info = json.loads(str(arrays.pop("info")))

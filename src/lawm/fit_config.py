@@ -113,28 +113,33 @@ class FitConfig:
         return "cloning" if is_cloned else stage
 
     def __post_init__(self) -> None:
-        """Check counts and precisions.
+        """Check counts, seeds and precisions.
 
         Raises:
-            LawmError: A count is below one, or a precision is not supported.
+            LawmError: A count is below one, a seed is none, or a precision is not supported.
         """
         names = (
             "max_steps",
             "checkpoint_every_n_steps",
             "val_check_interval",
             "log_every_n_steps",
+            "accumulate_grad_batches",
         )
         counts = {
             f"stages.{stage}.{name}": getattr(settings, name)
             for stage, settings in self.stages.items()
             for name in names
         }
-        counts["trainer.log_every_n_steps"] = self.trainer.get("log_every_n_steps")
+        for name in ("log_every_n_steps", "accumulate_grad_batches"):
+            counts[f"trainer.{name}"] = self.trainer.get(name)
         for name in ("every_n_steps", "episodes", "final_episodes"):
             counts[f"evaluation.{name}"] = getattr(self.evaluation, name)
         for key, value in counts.items():
             if value is not None and value < 1:
                 raise LawmError(f"{key} is {value}; expected a whole number from 1.")
+        for key, seed in (("seed", self.seed), ("evaluation.seed", self.evaluation.seed)):
+            if not 0 <= seed < 2**32:
+                raise LawmError(f"{key} is {seed}; expected a whole number from 0 to {2**32 - 1}.")
         if not self.evaluation.timeout > 0:
             raise LawmError(
                 f"evaluation.timeout is {self.evaluation.timeout}; expected seconds above 0."

@@ -36,6 +36,7 @@ from lawm.stage_identity import (
 from lawm.stage_runner import StageRunner
 from lawm.start_states import StartStateDataModule
 from lawm.stop_signals import StopSignals
+from lawm.trainer_check import refuse_bad_trainers
 from lawm.world_model_module import WorldModelModule
 from lawm.world_model_source import StageChoice, find_world_model, refuse_world_model
 
@@ -90,6 +91,7 @@ class TwoStageTrainer:
         """
         if self._is_cloned:
             refuse_world_model(self._stage, self._world_model_from)
+        refuse_bad_trainers(self._config)
         self._data.setup("fit")
         self._spec = self._data.spec
         config, content, labels = self._config, self._data.fingerprint(), None

@@ -54,6 +54,31 @@ def test_every_config_is_short_and_says_what_it_is(path):
     assert any("lawm fit --config" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--seed", "-1", "seed is -1; expected a whole number from 0 to 4294967295"),
+        ("--seed", "99999999999999999999", "expected a whole number from 0 to 4294967295"),
+        ("--evaluation.seed", "-1", "evaluation.seed is -1; expected a whole number from 0"),
+        ("--threads", "0", "threads is 0; expected a whole number from 1"),
+        ("--trainer.accumulate_grad_batches", "0", "trainer.accumulate_grad_batches is 0"),
+        ("--trainer.accelerator", "nope", "Lightning refuses trainer.* or stages.world_model.*"),
+        ("--trainer.strategy", "nope", "Lightning refuses trainer.*"),
+        ("--trainer.devices", "nope", "Lightning refuses trainer.*"),
+        ("--trainer.devices", "0", "Lightning refuses trainer.*"),
+    ],
+)
+def test_a_refused_setting_leaves_no_run_folder(
+    option, value, message, tiny_data, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    assert tiny_fit(tiny_data, run, option, value) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert message in error
+    assert "Traceback" not in error
+    assert not run.exists()
+
+
 def test_the_default_run_folder_is_named_after_the_experiment(tiny_data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(fit_arguments(tiny_data, None, "--stage", "world_model")) == 0

@@ -85,6 +85,26 @@ def test_the_report_as_json(tmp_path: Path) -> None:
     assert run_data(parse(*words, "--overwrite")) == 0
 
 
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+def test_what_is_imported_is_never_written_over(
+    tmp_path: Path, dry_run: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, path = archive(tmp_path), tmp_path / "a.h5"
+    before = source.read_bytes()
+    for words in (
+        [source, source],
+        [source, path, "--report", source],
+        [source, path, "--report", path],
+        [tmp_path, source],
+        [tmp_path, path, "--report", source],
+    ):
+        assert main(["data", "import", *map(str, words), "--overwrite", *dry_run]) == 2
+        error = capsys.readouterr().err
+        assert "is named twice" in error or "Write to another name" in error
+    assert source.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [source]
+
+
 def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
     source, folder = archive(tmp_path), tmp_path / "none"
     words = ["import", "--dry-run", str(source), "x.h5", "--report", str(folder / "a.json")]
@@ -97,7 +117,7 @@ def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
     [
         (["gone.npz", "x.h5"], "There is no file or folder gone.npz"),
         (["gone", "x.h5", "--format", "npz"], "--format is 'npz'; expected one of numpy, d4rl"),
-        (["gone", "x.h5", "--max-episodes", "-1"], "--max-episodes is -1; expected at least 1"),
+        (["gone", "x.h5", "--max-episodes", "0"], "--max-episodes is 0; expected at least 1"),
         (
             ["gone", "x.h5", "--measure-bounds", "--action-bounds", "0", "1"],
             "--action-bounds and --measure-bounds contradict",

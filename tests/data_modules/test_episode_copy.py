@@ -149,6 +149,8 @@ def test_mistakes_are_sentences(shard, tmp_path, capsys):
     assert "give --actions, --rewards or both" in capsys.readouterr().err
     assert run("split", shard, target, tmp_path / "y.h5", "--held-out", "all") == 2
     assert "leave none to train on" in capsys.readouterr().err
+    assert run("split", shard, target, tmp_path / "y.h5", "--seed", -1) == 2
+    assert "--seed is -1; expected a whole number from 0" in capsys.readouterr().err
     other = write_shard(tmp_path / "b.h5", lengths=[3, 9])
     run("label", other, "--out", tmp_path / "labels.json", "--held-out", "none")
     arguments = ("strip", shard, target, "--actions", "--keep", tmp_path / "labels.json")

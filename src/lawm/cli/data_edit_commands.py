@@ -129,7 +129,10 @@ def run_label(args: argparse.Namespace) -> int:
 def run_split(args: argparse.Namespace) -> int:
     """Write the two parts of a shard."""
     from lawm.data_modules.episode_copy import split_shard
+    from lawm.errors import LawmError
 
+    if args.seed < 0:
+        raise LawmError(f"--seed is {args.seed}; expected a whole number from 0.")
     train, held_out = split_shard(
         args.source,
         args.train,

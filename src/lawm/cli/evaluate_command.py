@@ -32,6 +32,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
         LawmError: No such run, no trained policy in it, no environment, or no such video format.
     """
     folder = open_run_folder(args.run)
+    if args.timeout is not None and not args.timeout > 0:
+        raise LawmError(f"--timeout is {args.timeout}; expected seconds above 0.")
     if args.video is not None:
         check_video_path(args.video)
     agent = load(folder.path, checkpoint=args.checkpoint)

@@ -68,6 +68,8 @@ def parse_fit(arguments: list[str]) -> FitRequest:
         with only_trusted_imports(also=allowed):
             values = parser.parse_args(arguments)
             check_ranges(values.as_dict())
+            if values.threads is not None and values.threads < 1:
+                raise LawmError(f"threads is {values.threads}; expected a whole number from 1.")
             built = parser.instantiate(values)
             name = _checked_name(values.name or _experiment_name(files))
             config_text = _config_text(parser, values, name)

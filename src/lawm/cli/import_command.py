@@ -85,7 +85,7 @@ def add_import_parser(commands: Subparsers) -> None:
         metavar="N",
         help="where to cut old D4RL files, which do not mark their time limits",
     )
-    add("--max-episodes", type=int, default=0, metavar="N", help="no more than these, the first")
+    add("--max-episodes", type=int, metavar="N", help="no more than these, the first")
     _add_video_arguments(parser)
 
 
@@ -138,8 +138,18 @@ def run_import_command(args: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
+    from lawm.data_modules.episode_copy import refuse_same
     from lawm.data_modules.importers.run_import import plan_import
 
+    targets = [args.path] if args.report is None else [args.path, args.report]
+    refuse_same(args.sources, targets)
+    for target in filter(Path.exists, targets):
+        for source in args.sources:
+            if source.resolve() in target.resolve().parents:
+                raise LawmError(
+                    f"{target} exists in {source}, which is imported, and may be a part of it. "
+                    "Write to another name."
+                )
     if args.report is not None and args.report.exists() and not args.overwrite:
         raise LawmError(
             f"{args.report} exists already and is left as it is. Choose another name, or allow it "

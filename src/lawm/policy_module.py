@@ -52,6 +52,8 @@ class LatentPolicyModule(StageModule[ModelState]):
             al., "Behavior Priors for Efficient Reinforcement Learning" (2022), Eq. 3. A region
             alone needs another size for each task: too small, and a policy cannot do what the
             data rarely show; too large, and it exploits the model, so that returns rise and fall.
+        prior_distance: Up to which distance of the policy's mode from the prior, half of its square
+            in deviations, the weight falls; see :mod:`lawm.prior_weight`. 0: the weight stays.
         target_rate: Share by which the target critic moves towards the critic at each update. Too
             slow, and the values lag behind for the whole stage: a short-sighted policy.
         learning_rate: Of Adam, actor and critic.

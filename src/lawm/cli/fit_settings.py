@@ -37,6 +37,25 @@ SHARED_TRAINER_ARGUMENTS = (
 )
 
 
+# Where a class says what it is in words of the code, or serves two groups
+TITLES = {
+    "inverse_dynamics": "Inverse dynamics that make pseudo-labels, with --pseudo_labels true",
+    "cloning": "Behaviour cloning, with --method behaviour_cloning",
+    "world_model": "Stage 1, the world model: its training",
+    "world_model.model": "The world model: sizes and variants",
+    "policy": "Stage 2, the latent-action policy",
+    "trainer": "Lightning's Trainer, for all stages",
+    **{
+        f"stages.{stage}": f"The Trainer of {name}; None keeps the value of trainer"
+        for stage, name in (
+            ("inverse_dynamics", "the inverse dynamics"),
+            ("world_model", "stage 1"),
+            ("policy", "stage 2, or of cloning"),
+        )
+    },
+}
+
+
 def build_parser() -> ArgumentParser:
     """The parser of `lawm fit`."""
     parser = ArgumentParser(
@@ -114,6 +133,8 @@ def build_parser() -> ArgumentParser:
     skip = {"gradient_clip_val", "val_check_interval", "limit_val_batches"}
     add(StageConfig, "stages.policy", skip=skip, instantiate=False)
     add(EvaluationConfig, "evaluation", instantiate=False)
+    for group, title in TITLES.items():
+        parser.groups[group].title = title
     parser.set_defaults(
         {
             "trainer.num_sanity_val_steps": 0,

@@ -168,6 +168,7 @@ def hash_config(
         if not images:
             model = {key: value for key, value in model.items() if not key.startswith(_OF_IMAGES)}
         content["world_model"] = {**config["world_model"], "model": model}
+        content["policy"] = as_older_runs_tell("policy", config["policy"])
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

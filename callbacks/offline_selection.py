@@ -14,6 +14,7 @@ from lawm.callbacks.policy_look import PolicyLookCallback
 from lawm.rssm import ModelState
 
 IMAGINED_REWARD = "selection/imagined_reward"
+NUM_STARTS, NUM_STEPS = 512, 100  # of the rollouts: each process's, and their length
 
 
 class ImaginesRewards(Protocol):
@@ -52,8 +53,8 @@ class OfflineSelectionCallback(PolicyLookCallback):
         starts: Callable[[int], ModelState],
         every_n_steps: int,
         checkpoint_path: str | Path | None = None,
-        num_starts: int = 512,
-        num_steps: int = 100,
+        num_starts: int = NUM_STARTS,
+        num_steps: int = NUM_STEPS,
         seed: int = 0,
     ) -> None:
         super().__init__(every_n_steps)
@@ -78,23 +79,41 @@ class OfflineSelectionCallback(PolicyLookCallback):
     def look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, final: bool) -> None:
         """Let the policy act in imagination, and save it if nothing earned more so far."""
         del final
-        start = self._starts(self._num_starts).to(pl_module.device)
-        devices = [pl_module.device] if pl_module.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(self._seed + trainer.global_rank)
-            rewards = _imagines(pl_module).rollout_reward(start, self._num_steps)
-        # The ranks agree on the mean; saving is a collective call
-        reward = float(trainer.strategy.reduce(rewards.mean(), reduce_op="mean"))
+        reward = imagined_reward(
+            trainer, pl_module, self._starts, self._seed, self._num_starts, self._num_steps
+        )
         before = self.selected
         self.points.append((trainer.global_step, reward))
         for logger in trainer.loggers:
             logger.log_metrics({IMAGINED_REWARD: reward}, trainer.global_step)
+        # A collective call: all ranks have the same mean
         if self._checkpoint_path and (before is None or reward > before[1]):
             trainer.save_checkpoint(self._checkpoint_path, weights_only=True)
+
+
+@torch.no_grad()
+def imagined_reward(
+    trainer: pl.Trainer,
+    module: pl.LightningModule,
+    starts: Callable[[int], ModelState],
+    seed: int,
+    num_starts: int = NUM_STARTS,
+    num_steps: int = NUM_STEPS,
+) -> float:
+    """Mean reward of a policy in long imagined rollouts, over all processes; a collective call.
+
+    Starts and random numbers are the same at every call, and training's are left alone.
+    """
+    start = starts(num_starts).to(module.device)
+    devices = [module.device] if module.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed + trainer.global_rank)
+        rewards = _imagines(module).rollout_reward(start, num_steps)
+    return float(trainer.strategy.reduce(rewards.mean(), reduce_op="mean"))
 
 
 def _imagines(module: pl.LightningModule) -> ImaginesRewards:
     return module  # type: ignore[return-value]  # the policy's module, see the class docstring
 
 
-__all__ = ["IMAGINED_REWARD", "OfflineSelectionCallback"]
+__all__ = ["IMAGINED_REWARD", "OfflineSelectionCallback", "imagined_reward"]

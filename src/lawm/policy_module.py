@@ -63,6 +63,9 @@ class LatentPolicyModule(StageModule[ModelState]):
         continued_share: Of the rollouts of an update that go on where those of the update before
             ended, see :class:`~lawm.continued_starts.ContinuedStarts`; 0: all begin in the data.
         continued_steps: Steps that such a trajectory is expected to last.
+        trials: Policies that are begun, of which the best in imagination goes on, see
+            :class:`~lawm.callbacks.policy_trials.PolicyTrials`.
+        trial_steps: Updates of each before that.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class LatentPolicyModule(StageModule[ModelState]):
         cooldown: float = 0.5,
         continued_share: float = 0.5,
         continued_steps: int = 100,
+        trials: int = 1,
+        trial_steps: int = 100,
     ) -> None:
         super().__init__("policy")
         self.save_hyperparameters(
@@ -104,6 +109,8 @@ class LatentPolicyModule(StageModule[ModelState]):
                 "cooldown": cooldown,
                 "continued_share": continued_share,
                 "continued_steps": continued_steps,
+                "trials": trials,
+                "trial_steps": trial_steps,
             }
         )
         self.spec = spec
@@ -121,6 +128,7 @@ class LatentPolicyModule(StageModule[ModelState]):
         self.target_rate = target_rate
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
         self.cooldown = cooldown
+        self.trials, self.trial_steps = trials, trial_steps
         self.continued = ContinuedStarts(continued_share, continued_steps, horizon)
 
     def value(self, critic: MLP, features: Tensor) -> Tensor:

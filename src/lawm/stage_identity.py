@@ -22,7 +22,12 @@ ACCESS_KEYS = ("shards", "action_free_shards", "storage", "workers", "cache_dir"
 # A stopped stage may be continued to another length; a finished one is what it is.
 _LENGTH_KEYS = ("max_steps",)
 # Settings that older runs do not know, with the value at which a run is as theirs were.
-_ADDED = {"policy.prior_distance": 0.0, "world_model.model.free_running_share": 0.0}
+_ADDED = {
+    "policy.prior_distance": 0.0,
+    "policy.trials": 1,
+    "policy.trial_steps": 100,
+    "world_model.model.free_running_share": 0.0,
+}
 
 
 def inverse_dynamics_inputs(config: FitConfig, data_fingerprint: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from lawm.action_prediction_module import ActionPredictionModule
 from lawm.action_predictor import PseudoLabeller
 from lawm.callbacks.imagination_pictures import ImaginationPicturesCallback
 from lawm.callbacks.latent_action_panel import LatentActionPanelCallback
+from lawm.callbacks.policy_trials import PolicyTrials, refuse_trials_beyond_the_stage
 from lawm.callbacks.progress import logged
 from lawm.callbacks.throughput import num_transitions
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
@@ -186,7 +187,9 @@ class TwoStageTrainer:
         if self._is_cloned:
             self._new_cloned_policy().agent()
         else:
-            self._new_policy(self._new_world_model())
+            policy = self._new_policy(self._new_world_model())
+            steps = self._config.stages["policy"].max_steps
+            refuse_trials_beyond_the_stage(policy.trials, policy.trial_steps, steps)
 
     def _fit_inverse_dynamics(self) -> StageRecord:
         """Train it, and let it label what the data module hands out from now on."""
@@ -244,8 +247,10 @@ class TwoStageTrainer:
         def imagined_transitions(batch: ModelState) -> int:
             return int(batch.h.shape[0]) * module.horizon
 
+        seed = self._config.seed
+        trials = PolicyTrials(module, starts.spread, lambda: self._new_policy(world_model), seed)
         return self._train_policy(
-            module, starts, "imagined return", imagined_transitions, first_step
+            module, starts, "imagined return", imagined_transitions, first_step, [trials]
         )
 
     def _fit_cloned_policy(self, first_step: int) -> StageRecord:
@@ -253,7 +258,7 @@ class TwoStageTrainer:
         if record is not None:
             return record
         module = self._new_cloned_policy()
-        return self._train_policy(module, self._data, "loss", num_transitions, first_step)
+        return self._train_policy(module, self._data, "loss", num_transitions, first_step, [])
 
     def _train_policy(
         self,
@@ -262,6 +267,7 @@ class TwoStageTrainer:
         figure: str,
         count_transitions: Callable[[Any], int],
         first_step: int,
+        callbacks: list[pl.Callback],
     ) -> StageRecord:
         settings = self._config.evaluation
         starts = data.spread if isinstance(data, StartStateDataModule) else None
@@ -269,7 +275,7 @@ class TwoStageTrainer:
         return self._stage_2.train(
             module,
             data,
-            callbacks=evaluation.callbacks,
+            callbacks=[*callbacks, *evaluation.callbacks],
             figures={
                 figure: logged(f"policy/{figure.replace(' ', '_')}"),
                 "return": evaluation.latest_return,

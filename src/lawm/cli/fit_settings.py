@@ -133,6 +133,7 @@ def build_parser() -> ArgumentParser:
     skip = {"gradient_clip_val", "val_check_interval", "limit_val_batches"}
     add(StageConfig, "stages.policy", skip=skip, instantiate=False)
     add(EvaluationConfig, "evaluation", instantiate=False)
+    assert parser.groups is not None
     for group, title in TITLES.items():
         parser.groups[group].title = title
     parser.set_defaults(

@@ -66,7 +66,7 @@ RANGES = {
     **dict.fromkeys(("entropy", "prior_weight", "prior_distance"), NOT_NEGATIVE),
     "target_rate": POSITIVE_SHARE,
     "continued_share": SHARE,
-    "continued_steps": COUNT,
+    **dict.fromkeys(("continued_steps", "trials", "trial_steps"), COUNT),
     "gradient_clip": POSITIVE,
     # optimisers and schedules
     **dict.fromkeys(("learning_rate", "dual_learning_rate"), POSITIVE),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lawm.callbacks.offline_selection import imagined_reward
@@ -17,8 +17,6 @@ from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 
 TRIAL_REWARD = "selection/trial_reward"
-
-_log = logging.getLogger(__name__)
 
 
 class PolicyTrials(pl.Callback):
@@ -94,12 +92,10 @@ class PolicyTrials(pl.Callback):
         _replace(pl_module, self._best["weights"])
         optimizer.load_state_dict(self._best["optimizer"])
         self._best = None
-        _log.info(
-            "Trial %d of %d goes on; reward of imagined steps after %d updates each: %s.",
-            self.rewards.index(max(self.rewards)) + 1,
-            self._trials,
-            self._trial_steps,
-            ", ".join(f"{reward:.3g}" for reward in self.rewards),
+        rewards = ", ".join(f"{reward:.3g}" for reward in self.rewards)
+        rank_zero_info(
+            f"Policy {self.rewards.index(max(self.rewards)) + 1} of {self._trials} goes on; reward "
+            f"of an imagined step after {self._trial_steps} updates each: {rewards}."
         )
 
     def _fresh_weights(self, trial: int) -> dict[str, Tensor]:

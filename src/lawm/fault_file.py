@@ -54,8 +54,9 @@ def read_fault(path: Path) -> Fault:
         LawmError: There is no such file, or it is not one of these.
     """
     if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
         raise LawmError(
-            f"{path} does not exist; expected a .npz in faults/ of a run folder, as named when "
+            f"{path} {what}; expected a .npz in faults/ of a run folder, as named when "
             "the run stopped."
         )
     try:

@@ -231,7 +231,8 @@ def open_run_folder(path: Path) -> RunFolder:
     """
     folder = RunFolder(path)
     if not path.is_dir():
-        raise LawmError(f"run folder {path} does not exist; expected the folder of a `lawm fit`.")
+        what = "is a file" if path.exists() else "does not exist"
+        raise LawmError(f"run folder {path} {what}; expected the folder of a `lawm fit`.")
     if not folder.config_file.is_file():
         raise LawmError(
             f"{path} is not a run folder: it holds no config.yaml. Expected the folder that "

@@ -102,6 +102,7 @@ BAD = [
     (["--data.shards", "a.h5", "--evaluation.episodes", "0"], r"evaluation.episodes is 0"),
     (["--config"], r"expected one argument"),
     (["--resume", "nowhere"], r"run folder nowhere does not exist"),
+    (["--resume", __file__], r"test_fit_parser\.py is a file; expected the folder"),
     (["--resume", "a", "--run_dir", "b"], r"--resume a and --run_dir b exclude each other"),
 ]
 

@@ -75,7 +75,7 @@ def test_a_config_file_is_read(tmp_path):
         ("data: {windw: 8}", r"a\.yaml sets `data\.windw`"),
         ("data: [1, 2\nseed: 3", r"a\.yaml, line \d is not valid YAML: .+"),
         ("- 1\n- 2", r"a\.yaml holds list where `key: value` pairs were expected"),
-        ("", r"a\.yaml holds NoneType"),
+        ("", r"a\.yaml is empty; expected settings"),
     ],
 )
 def test_a_bad_config_file_is_refused(text, message, tmp_path):
@@ -92,5 +92,7 @@ def test_a_binary_config_file_is_refused(tmp_path):
 
 def test_a_missing_config_file_names_those_that_are_there(tmp_path):
     write(tmp_path, "seed: 1")
+    with pytest.raises(LawmError, match=r" is a folder; expected .*such as .*/a\.yaml\."):
+        check_config_file(tmp_path, KNOWN)
     with pytest.raises(LawmError, match=r"b\.yaml does not exist.*such as .*/a\.yaml\."):
         check_config_file(tmp_path / "b.yaml", KNOWN)

@@ -58,8 +58,11 @@ def check_config_file(path: Path, known: Collection[str]) -> dict[str, Any]:
             unknown key.
     """
     if not path.is_file():
-        raise LawmError(f"configuration {path} does not exist; expected a YAML file{_nearby(path)}")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise LawmError(f"configuration {path} {what}; expected a YAML file{_nearby(path)}")
     content = read_yaml(path)
+    if content is None:
+        raise LawmError(f"configuration {path} is empty; expected settings, such as `seed: 1`.")
     if not isinstance(content, dict):
         raise LawmError(
             f"configuration {path} holds {type(content).__name__} where `key: value` pairs were "
@@ -128,7 +131,7 @@ def _dotted_keys(content: dict[str, Any], known: Collection[str], above: str = "
 
 def _nearby(path: Path) -> str:
     """The YAML files that are there instead, as the end of a sentence."""
-    folder = path.parent
+    folder = path if path.is_dir() else path.parent
     names = sorted(file.name for file in folder.glob("*.yaml")) if folder.is_dir() else []
     if not names:
         return "."

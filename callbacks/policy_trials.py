@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -77,6 +78,7 @@ class PolicyTrials(pl.Callback):
         assert isinstance(pl_module, LatentPolicyModule), type(pl_module)
         optimizer = trainer.optimizers[0]
         reward = imagined_reward(trainer, pl_module, self._starts, self._seed)
+        reward = reward if math.isfinite(reward) else -math.inf  # nothing is above NaN
         for logger in trainer.loggers:
             logger.log_metrics({TRIAL_REWARD: reward}, trainer.global_step)
         if self._best is None or reward > max(self.rewards):

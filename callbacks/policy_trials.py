@@ -5,19 +5,27 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 
 from lawm.callbacks.offline_selection import imagined_reward
+from lawm.continued_starts import ContinuedStarts
 from lawm.errors import LawmError
-from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 
 TRIAL_REWARD = "selection/trial_reward"
+
+
+class IsTried(Protocol):
+    """A module of which several can be tried."""
+
+    trials: int
+    trial_steps: int
+    continued: ContinuedStarts
 
 
 class PolicyTrials(pl.Callback):
@@ -44,9 +52,9 @@ class PolicyTrials(pl.Callback):
 
     def __init__(
         self,
-        module: LatentPolicyModule,
+        module: IsTried,
         starts: Callable[[int], ModelState],
-        fresh: Callable[[], LatentPolicyModule],
+        fresh: Callable[[], nn.Module],
         seed: int,
     ) -> None:
         self._trials, self._trial_steps = module.trials, module.trial_steps
@@ -75,7 +83,6 @@ class PolicyTrials(pl.Callback):
             return
         if trainer.global_step < (done + 1) * self._trial_steps:
             return
-        assert isinstance(pl_module, LatentPolicyModule), type(pl_module)
         optimizer = trainer.optimizers[0]
         reward = imagined_reward(trainer, pl_module, self._starts, self._seed)
         reward = reward if math.isfinite(reward) else -math.inf  # nothing is above NaN
@@ -121,10 +128,11 @@ def refuse_trials_beyond_the_stage(trials: int, trial_steps: int, max_steps: int
         )
 
 
-def _replace(module: LatentPolicyModule, weights: dict[str, Tensor]) -> None:
+def _replace(module: pl.LightningModule, weights: dict[str, Tensor]) -> None:
     """Put weights and moving figures in place; rollouts that went on belong to another policy."""
     module.load_state_dict(weights)
-    module.continued.load_state_dict({})
+    tried: IsTried = module  # type: ignore[assignment]  # the policy's module
+    tried.continued.load_state_dict({})
 
 
 __all__ = ["TRIAL_REWARD", "PolicyTrials", "refuse_trials_beyond_the_stage"]

@@ -28,6 +28,7 @@ LAYERS = {
     "lawm.world_model_source": TRAINER,
     "lawm.policy_evaluation": TRAINER,
     "lawm.two_stage": TRAINER,
+    "lawm.trainer_check": TRAINER,
     "lawm.cli": COMMAND_LINE,
     "lawm.__main__": COMMAND_LINE,
 }

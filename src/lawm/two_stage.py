@@ -144,7 +144,9 @@ class TwoStageTrainer:
             pl.seed_everything(self._config.seed, verbose=False)
             with told_in_sentences("policy", self._folder.path):
                 first_step = _steps(records)
-                if self._is_cloned:
+                if (finished := self._stage_2.finished_record()) is not None:
+                    records["policy"] = finished
+                elif self._is_cloned:
                     records["policy"] = self._fit_cloned_policy(first_step)
                 else:
                     records["policy"] = self._fit_policy(world_model, first_step)
@@ -236,9 +238,6 @@ class TwoStageTrainer:
         )
 
     def _fit_policy(self, world_model: WorldModelModule, first_step: int) -> StageRecord:
-        record = self._stage_2.finished_record()
-        if record is not None:
-            return record
         module = self._new_policy(world_model)
         starts = StartStateDataModule(
             world_model.model, self._data, **self._config.start_states, seed=self._config.seed
@@ -254,9 +253,6 @@ class TwoStageTrainer:
         )
 
     def _fit_cloned_policy(self, first_step: int) -> StageRecord:
-        record = self._stage_2.finished_record()
-        if record is not None:
-            return record
         module = self._new_cloned_policy()
         return self._train_policy(module, self._data, "loss", num_transitions, first_step, [])
 

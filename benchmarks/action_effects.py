@@ -1,0 +1,202 @@
+"""What an action does, by a world model with few labels beside those that know all actions.
+
+    python -m lawm.benchmarks.action_effects runs/labels --csv results/action_effects.csv
+
+reads the finished world models of a `lawm bench labels`. From states of the held-out episodes,
+after a context in which the true actions were told, each model predicts k steps under one action
+that is held, and under another; the difference of the two is the effect. The reference is the mean
+effect of the task's oracles, for an oracle that of the others. With x the effect in the model, y
+the reference and sums over states and dimensions in units of the data's spread:
+
+    slope        Σ x y / Σ y²           1 where effects are as large, below where attenuated
+    correlation  Σ x y / √(Σ x² Σ y²)
+    error        Σ (x - y)² / Σ y²
+
+No policy has a part in it, and so none of the chance of its training: a return tells
+two world models apart after many runs, this after one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lawm.atomic_write import write_atomically
+from lawm.batch import Batch, EpisodeBatch
+from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
+from lawm.errors import LawmError
+from lawm.rssm import ModelState
+from lawm.run_folder import open_run_folder
+from lawm.safe_yaml import read_yaml
+from lawm.saved_run import load_world_model
+from lawm.world_model import WorldModel
+
+HORIZONS = (1, 3, 10)  # steps
+CONTEXT, EVERY = 20, 5  # steps before the first state, and between two
+_RUN = re.compile(r"(?P<method>\w+)-(?P<labels>\w+)-(?P<seed>\d+)")
+Effects = list[Tensor]  # by horizon, each (N, *), in units of the data's spread
+
+
+@dataclass(frozen=True)
+class Row:
+    """One world model and one horizon."""
+
+    task: str
+    method: str
+    labels: str  # as in the name of the run's folder
+    seed: int
+    horizon: int
+    slope: float
+    correlation: float
+    error: float
+
+
+@torch.no_grad()
+def action_effects(
+    model: WorldModel, episodes: EpisodeBatch, horizons: Sequence[int] = HORIZONS
+) -> Effects:
+    """Differences between predictions under two actions of the episodes, the same for every model.
+
+    Args:
+        model: The world model, in evaluation mode.
+        episodes: With all actions; every fifth step after the context is a start.
+        horizons: Steps for which an action is held.
+    """
+    torch.manual_seed(0)  # of the posterior's samples
+    observed = model.observe(
+        Batch(
+            obs=episodes.obs,
+            action=episodes.action,
+            reward=episodes.reward,
+            terminated=torch.zeros_like(episodes.reward),
+            has_reward=episodes.has_reward,
+        )
+    )
+    num_steps = episodes.action.shape[1]
+    time = torch.arange(num_steps)
+    happened = time[:, None] < episodes.length  # (T, E)
+    starts = (
+        happened & (time % EVERY == 0)[:, None] & (time >= min(CONTEXT, num_steps // 2))[:, None]
+    )
+    start = ModelState(
+        observed.h[:-1][starts], model.rssm.latent.mode(observed.z_posterior[:-1][starts])
+    )
+    actions = episodes.action.transpose(0, 1)[happened]
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randint(len(actions), (2, len(start.h)), generator=generator)
+    one, other = (_held(model, start, actions[rows], horizons) for rows in chosen)
+    return [x - y for x, y in zip(one, other, strict=True)]
+
+
+def _held(
+    model: WorldModel, state: ModelState, action: Tensor, horizons: Sequence[int]
+) -> list[Tensor]:
+    """Predicted observations, standardised, after each horizon of one action."""
+    rssm, latent_action = model.rssm.bind(), model.latent_action
+    projected = latent_action.project_action(action)
+    predicted = []
+    for step in range(1, max(horizons) + 1):
+        posterior = latent_action.action_posterior(state.features, projected)
+        u = latent_action.latent.mode(posterior)
+        h = rssm.recur(state.h, state.z, model.transition_input.act(u, action))
+        state = ModelState(h, model.rssm.latent.mode(model.rssm.prior(h)))
+        if step in horizons:
+            parts = [
+                (mean / decoder.spread(mean)).flatten(1)
+                for key, decoder in model.observation_decoder.items()
+                for mean in [model.observation_decoder(state.features)[key]]
+            ]
+            predicted.append(torch.cat(parts, dim=-1))
+    return predicted
+
+
+def compare(effect: Tensor, reference: Tensor) -> tuple[float, float, float]:
+    """Slope, correlation and error of effects ``(N, *)`` against the reference."""
+    both, own = (effect * reference).sum(), effect.square().sum()
+    known = reference.square().sum()
+    error = (effect - reference).square().sum() / known
+    return float(both / known), float(both / (own * known).sqrt()), float(error)
+
+
+def effects_of_run(run: Path) -> Effects:
+    """Of the held-out episodes of a run's data.
+
+    Raises:
+        LawmError: The run, its data or its world model cannot be read.
+    """
+    folder = open_run_folder(run)
+    model = load_world_model(folder.stage("world_model")).eval()
+    config = read_yaml(folder.config_file)
+    data = MixedTrajectoryDataModule(**config["data"], seed=config["seed"])
+    data.setup()
+    return action_effects(model, data.held_out_episodes())
+
+
+def measure(folder: Path) -> list[Row]:
+    """Every finished world model of a grid whose task has a reference.
+
+    Raises:
+        LawmError: There is none.
+    """
+    found: dict[str, list[tuple[re.Match[str], Path]]] = defaultdict(list)
+    for done in sorted(folder.glob("*/*/world_model/DONE")):
+        run = done.parent.parent
+        if name := _RUN.fullmatch(run.name):
+            found[run.parent.name].append((name, run))
+    rows: list[Row] = []
+    for task, runs in found.items():
+        of_runs = {run: effects_of_run(run) for _, run in runs}
+        oracles = [run for name, run in runs if name["method"] == "oracle"]
+        for name, run in runs:
+            others = [of_runs[oracle] for oracle in oracles if oracle != run]
+            for i, horizon in enumerate(HORIZONS if others else ()):
+                reference = torch.stack([effects[i] for effects in others]).mean(dim=0)
+                compared = compare(of_runs[run][i], reference)
+                key = (task, name["method"], name["labels"], int(name["seed"]))
+                rows.append(Row(*key, horizon, *(round(value, 4) for value in compared)))
+    if not rows:
+        raise LawmError(
+            f"{folder} holds no finished world models beside an oracle's of the same task. "
+            "Expected the folder of a `lawm bench labels` (its --out) with two seeds of an oracle, "
+            "or an oracle and another method."
+        )
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and write the rows."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="--out of a `lawm bench labels`"
+    )
+    parser.add_argument(
+        "--csv", type=Path, required=True, metavar="FILE", help="rows, written anew"
+    )
+    args = parser.parse_args(argv)
+    try:
+        rows = measure(args.folder)
+    except LawmError as error:
+        raise SystemExit(f"lawm: {error}") from error
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_atomically(args.csv, text.getvalue())
+
+
+if __name__ == "__main__":
+    main()
+
+
+__all__ = ["Row", "action_effects", "compare", "effects_of_run", "main", "measure"]

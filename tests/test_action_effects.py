@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import csv
+import shutil
+
+import pytest
+import torch
+from model_factory import OBS_DIM, VARIANTS, make_batch, make_model
+
+from lawm.batch import EpisodeBatch
+from lawm.benchmarks.action_effects import HORIZONS, action_effects, compare, main
+
+EPISODES, STEPS = 3, 40
+
+
+def make_episodes(lengths=(STEPS,) * EPISODES):
+    batch = make_batch(rows=EPISODES, labelled=EPISODES, window=STEPS)
+    return EpisodeBatch(
+        obs=batch.obs,
+        action=batch.action,
+        length=torch.tensor(lengths),
+        reward=batch.reward,
+        has_reward=batch.has_reward,
+        terminated=torch.zeros(EPISODES, dtype=torch.bool),
+    )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_effect_for_each_start_and_horizon(variant):
+    effects = action_effects(make_model(**VARIANTS[variant]).eval(), make_episodes())
+    assert [x.shape for x in effects] == [(EPISODES * 4, OBS_DIM)] * len(HORIZONS)
+    assert all(x.isfinite().all() and x.abs().max() > 0 for x in effects)
+
+
+def test_a_model_that_is_deaf_to_actions_knows_no_effect():
+    model = make_model().eval()
+    weight = model.rssm.transition_layer.linear.weight  # reads z, then the action
+    with torch.no_grad():
+        weight[:, model.rssm.latent.size :] = 0.0
+    assert all((x == 0).all() for x in action_effects(model, make_episodes()))
+
+
+def test_what_lies_behind_an_episodes_end_is_no_start_and_no_action():
+    model, lengths = make_model().eval(), (STEPS, STEPS, 30)
+    episodes = make_episodes(lengths)
+    effects = action_effects(model, episodes)
+    assert len(effects[0]) == 4 + 4 + 2
+    episodes.action[2, 30:] = 0.5
+    episodes.obs["state"][2, 31:] = 9.0
+    for x, y in zip(effects, action_effects(model, episodes), strict=True):
+        torch.testing.assert_close(x, y)
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1.0, (1, 1, 0)), (0.5, (0.5, 1, 0.25))])
+def test_effects_that_are_smaller_have_a_smaller_slope(factor, expected):
+    reference = torch.randn(50, 4)
+    assert compare(factor * reference, reference) == pytest.approx(expected, abs=1e-5)
+
+
+def test_effects_of_other_dimensions_are_errors():
+    one, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    assert compare(one, other) == (0.0, 0.0, 2.0)
+
+
+def test_rows_of_a_grid_compare_with_the_other_oracles(finished_run, tmp_path):
+    for name in ("oracle-all-0", "oracle-all-1", "lawm-10pct-0"):
+        shutil.copytree(finished_run, tmp_path / "grid" / "cheetah" / name)
+    unfinished = tmp_path / "grid" / "cheetah" / "lawm-2pct-0"
+    shutil.copytree(finished_run, unfinished)
+    (unfinished / "world_model" / "DONE").unlink()
+    main([str(tmp_path / "grid"), "--csv", str(tmp_path / "rows.csv")])
+    rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
+    assert len(rows) == 3 * len(HORIZONS)
+    assert {(row["task"], row["method"], row["labels"]) for row in rows} == {
+        ("cheetah", "oracle", "all"),
+        ("cheetah", "lawm", "10pct"),
+    }
+    for row in rows:  # all are the same model
+        assert float(row["slope"]) == pytest.approx(1.0, abs=1e-3)
+        assert float(row["error"]) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_grid_without_oracles_is_refused(finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "grid" / "cheetah" / "lawm-10pct-0")
+    with pytest.raises(SystemExit, match="oracle"):
+        main([str(tmp_path / "grid"), "--csv", str(tmp_path / "rows.csv")])
+    assert not (tmp_path / "rows.csv").exists()

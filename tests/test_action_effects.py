@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import fields
 
 import pytest
 import torch
 from model_factory import OBS_DIM, VARIANTS, make_batch, make_model
+from tiny_runs import CONF
 
 from lawm.batch import EpisodeBatch
-from lawm.benchmarks.action_effects import HORIZONS, action_effects, compare, main
+from lawm.benchmarks.action_effects import HORIZONS, Row, action_effects, compare, main
 
 EPISODES, STEPS = 3, 40
 
@@ -85,3 +87,19 @@ def test_a_grid_without_oracles_is_refused(finished_run, tmp_path):
     with pytest.raises(SystemExit, match="oracle"):
         main([str(tmp_path / "grid"), "--csv", str(tmp_path / "rows.csv")])
     assert not (tmp_path / "rows.csv").exists()
+
+
+def test_the_committed_rows_belong_to_runs_of_the_committed_grid():
+    def rows(name):
+        return list(csv.DictReader((CONF.parent / "results" / name).read_text().splitlines()))
+
+    labels = {"1.0": "all", "0.1": "10pct", "0.02": "2pct"}
+    grid = {
+        (row["task"], row["method"], labels[row["labelled_fraction"]], row["seed"])
+        for row in rows("label_efficiency.csv")
+        if not row["method"].startswith("bc")
+    }
+    effects = rows("action_effects.csv")
+    assert list(effects[0]) == [field.name for field in fields(Row)]
+    found = [(row["task"], row["method"], row["labels"], row["seed"]) for row in effects]
+    assert sorted(found) == sorted([*grid] * len(HORIZONS))

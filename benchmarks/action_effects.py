@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -31,18 +30,19 @@ import torch
 from torch import Tensor
 
 from lawm.atomic_write import write_atomically
-from lawm.batch import Batch, EpisodeBatch
+from lawm.batch import EpisodeBatch
+from lawm.benchmarks.label_grid import ORACLE, parse_run_name
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
 from lawm.errors import LawmError
 from lawm.rssm import ModelState
 from lawm.run_folder import open_run_folder
 from lawm.safe_yaml import read_yaml
 from lawm.saved_run import load_world_model
+from lawm.start_states import as_batch
 from lawm.world_model import WorldModel
 
 HORIZONS = (1, 3, 10)  # steps
 CONTEXT, EVERY = 20, 5  # steps before the first state, and between two
-_RUN = re.compile(r"(?P<method>\w+)-(?P<labels>\w+)-(?P<seed>\d+)")
 Effects = list[Tensor]  # by horizon, each (N, *), in units of the data's spread
 
 
@@ -52,7 +52,7 @@ class Row:
 
     task: str
     method: str
-    labels: str  # as in the name of the run's folder
+    labelled_fraction: float
     seed: int
     horizon: int
     slope: float
@@ -72,15 +72,7 @@ def action_effects(
         horizons: Steps for which an action is held.
     """
     torch.manual_seed(0)  # of the posterior's samples
-    observed = model.observe(
-        Batch(
-            obs=episodes.obs,
-            action=episodes.action,
-            reward=episodes.reward,
-            terminated=torch.zeros_like(episodes.reward),
-            has_reward=episodes.has_reward,
-        )
-    )
+    observed = model.observe(as_batch(episodes))
     num_steps = episodes.action.shape[1]
     time = torch.arange(num_steps)
     happened = time[:, None] < episodes.length  # (T, E)
@@ -110,34 +102,38 @@ def _held(
         h = rssm.recur(state.h, state.z, model.transition_input.act(u, action))
         state = ModelState(h, model.rssm.latent.mode(model.rssm.prior(h)))
         if step in horizons:
-            parts = [
-                (mean / decoder.spread(mean)).flatten(1)
-                for key, decoder in model.observation_decoder.items()
-                for mean in [model.observation_decoder(state.features)[key]]
-            ]
+            parts = []
+            for _, decoder in model.observation_decoder.items():
+                mean = decoder(state.features)
+                parts.append((mean / decoder.spread(mean)).flatten(1))
             predicted.append(torch.cat(parts, dim=-1))
     return predicted
 
 
 def compare(effect: Tensor, reference: Tensor) -> tuple[float, float, float]:
     """Slope, correlation and error of effects ``(N, *)`` against the reference."""
-    both, own = (effect * reference).sum(), effect.square().sum()
-    known = reference.square().sum()
-    error = (effect - reference).square().sum() / known
-    return float(both / known), float(both / (own * known).sqrt()), float(error)
+    product, size = (effect * reference).sum(), reference.square().sum()
+    correlation = product / (effect.square().sum() * size).sqrt()
+    error = (effect - reference).square().sum() / size
+    return float(product / size), float(correlation), float(error)
 
 
 def effects_of_run(run: Path) -> Effects:
     """Of the held-out episodes of a run's data.
 
     Raises:
-        LawmError: The run, its data or its world model cannot be read.
+        LawmError: The run, its data or its world model cannot be read, or nothing is held out.
     """
     folder = open_run_folder(run)
     model = load_world_model(folder.stage("world_model")).eval()
     config = read_yaml(folder.config_file)
     data = MixedTrajectoryDataModule(**config["data"], seed=config["seed"])
     data.setup()
+    if not len(data.store.held_out):
+        raise LawmError(
+            f"{folder.config_file} has data.held_out = {config['data']['held_out']}, which leaves "
+            "no held-out episodes to start from. Take runs that hold some out."
+        )
     return action_effects(model, data.held_out_episodes())
 
 
@@ -145,24 +141,28 @@ def measure(folder: Path) -> list[Row]:
     """Every finished world model of a grid whose task has a reference.
 
     Raises:
-        LawmError: There is none.
+        LawmError: There is none, or the runs of a task are not of the same data.
     """
-    found: dict[str, list[tuple[re.Match[str], Path]]] = defaultdict(list)
+    found: dict[str, dict[Path, tuple[str, float, int]]] = defaultdict(dict)
     for done in sorted(folder.glob("*/*/world_model/DONE")):
         run = done.parent.parent
-        if name := _RUN.fullmatch(run.name):
-            found[run.parent.name].append((name, run))
+        if cell := parse_run_name(run.name):
+            found[run.parent.name][run] = cell
     rows: list[Row] = []
-    for task, runs in found.items():
-        of_runs = {run: effects_of_run(run) for _, run in runs}
-        oracles = [run for name, run in runs if name["method"] == "oracle"]
-        for name, run in runs:
-            others = [of_runs[oracle] for oracle in oracles if oracle != run]
+    for task, cells in found.items():
+        effects = {run: effects_of_run(run) for run in cells}
+        oracles = [run for run, (method, _, _) in cells.items() if method == ORACLE]
+        for run, cell in cells.items():
+            others = [effects[oracle] for oracle in oracles if oracle != run]
+            if len({of_run[0].shape for of_run in [effects[run], *others]}) > 1:
+                raise LawmError(
+                    f"{run} has other held-out episodes than the oracles of its task. Compare runs "
+                    "of the same data.shards and data.held_out."
+                )
             for i, horizon in enumerate(HORIZONS if others else ()):
-                reference = torch.stack([effects[i] for effects in others]).mean(dim=0)
-                compared = compare(of_runs[run][i], reference)
-                key = (task, name["method"], name["labels"], int(name["seed"]))
-                rows.append(Row(*key, horizon, *(round(value, 4) for value in compared)))
+                reference = torch.stack([of_other[i] for of_other in others]).mean(dim=0)
+                compared = (round(value, 4) for value in compare(effects[run][i], reference))
+                rows.append(Row(task, *cell, horizon, *compared))
     if not rows:
         raise LawmError(
             f"{folder} holds no finished world models beside an oracle's of the same task. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,6 +110,15 @@ def budget_name(fraction: Fraction) -> str:
     return "all" if fraction == ALL else percent(fraction).replace("%", "pct")
 
 
+def parse_run_name(name: str) -> tuple[str, float, int] | None:
+    """Method, labelled fraction and seed of a :attr:`GridRun.name`; None of another folder's."""
+    found = re.fullmatch(r"(.+)-(?:(all)|([\d.]+)pct)-(\d+)", name)
+    if found is None:
+        return None
+    method, is_all, percents, seed = found.groups()
+    return method, 1.0 if is_all else round(float(percents) / 100, 6), int(seed)
+
+
 def in_order(
     tasks: Sequence[Task],
     methods: Sequence[str],
@@ -185,5 +195,6 @@ __all__ = [
     "budget_name",
     "hash_config",
     "in_order",
+    "parse_run_name",
     "percent",
 ]

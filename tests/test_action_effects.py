@@ -73,9 +73,9 @@ def test_rows_of_a_grid_compare_with_the_other_oracles(finished_run, tmp_path):
     main([str(tmp_path / "grid"), "--csv", str(tmp_path / "rows.csv")])
     rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
     assert len(rows) == 3 * len(HORIZONS)
-    assert {(row["task"], row["method"], row["labels"]) for row in rows} == {
-        ("cheetah", "oracle", "all"),
-        ("cheetah", "lawm", "10pct"),
+    assert {(row["task"], row["method"], row["labelled_fraction"]) for row in rows} == {
+        ("cheetah", "oracle", "1.0"),
+        ("cheetah", "lawm", "0.1"),
     }
     for row in rows:  # all are the same model
         assert float(row["slope"]) == pytest.approx(1.0, abs=1e-3)
@@ -89,17 +89,29 @@ def test_a_grid_without_oracles_is_refused(finished_run, tmp_path):
     assert not (tmp_path / "rows.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("held_out", "message"),
+    [("0", "leaves no held-out episodes"), ("3 episodes", "other held-out")],
+)
+def test_runs_that_cannot_be_compared_are_refused(held_out, message, finished_run, tmp_path):
+    for name in ("lawm-10pct-0", "oracle-all-0"):
+        shutil.copytree(finished_run, tmp_path / "grid" / "cheetah" / name)
+    config = tmp_path / "grid" / "cheetah" / "lawm-10pct-0" / "config.yaml"
+    changed = config.read_text().replace("held_out: 2 episodes", f"held_out: {held_out}")
+    assert changed != config.read_text()
+    config.write_text(changed)
+    with pytest.raises(SystemExit, match=message):
+        main([str(tmp_path / "grid"), "--csv", str(tmp_path / "rows.csv")])
+
+
 def test_the_committed_rows_belong_to_runs_of_the_committed_grid():
     def rows(name):
         return list(csv.DictReader((CONF.parent / "results" / name).read_text().splitlines()))
 
-    labels = {"1.0": "all", "0.1": "10pct", "0.02": "2pct"}
-    grid = {
-        (row["task"], row["method"], labels[row["labelled_fraction"]], row["seed"])
-        for row in rows("label_efficiency.csv")
-        if not row["method"].startswith("bc")
-    }
+    def cell(row):
+        return row["task"], row["method"], row["labelled_fraction"], row["seed"]
+
+    grid = [cell(row) for row in rows("label_efficiency.csv") if not row["method"].startswith("bc")]
     effects = rows("action_effects.csv")
     assert list(effects[0]) == [field.name for field in fields(Row)]
-    found = [(row["task"], row["method"], row["labels"], row["seed"]) for row in effects]
-    assert sorted(found) == sorted([*grid] * len(HORIZONS))
+    assert sorted(map(cell, effects)) == sorted(grid * len(HORIZONS))

@@ -13,7 +13,7 @@ from grid_factory import ROW, TENTH, grid, row, write_report
 from lawm.atomic_write import is_leftover
 from lawm.benchmarks.grid_folder import GridFolder, RunRecord
 from lawm.benchmarks.grid_rows import COLUMNS, read_rows, row_from_report, write_rows
-from lawm.benchmarks.label_grid import METHODS, budget_name, hash_config
+from lawm.benchmarks.label_grid import METHODS, budget_name, hash_config, parse_run_name
 from lawm.benchmarks.label_plan import estimated_hours, make_plan, plan_table, remaining_hours
 from lawm.errors import LawmError
 
@@ -65,6 +65,13 @@ def test_a_run_is_a_command():
 @pytest.mark.parametrize(("share", "name"), [("0.1", "10pct"), ("0.025", "2.5pct"), ("1", "all")])
 def test_budgets_have_names(share, name):
     assert budget_name(Fraction(share)) == name
+
+
+def test_the_name_of_a_run_tells_its_cell():
+    for run in grid(methods=METHODS, fractions=(Fraction("0.025"), TENTH)):
+        assert parse_run_name(run.name) == (run.method, float(run.fraction), run.seed)
+        assert parse_run_name(f"{run.name}.stale-1") is None
+    assert parse_run_name("plan") is None
 
 
 def test_the_hash_tells_what_decides_a_result_and_nothing_else():

@@ -30,6 +30,7 @@ ALL = Fraction(1)
 # What changes no result or differs between the runs of a cell by design
 _LEFT_OUT = ("name", "seed", "compile")
 _OF_IMAGES = "image_"
+_OF_TWO_SOURCES = ("share_weights",)
 _LEFT_OUT_OF_DATA = (*ACCESS_KEYS, "labels", "label_seed")
 
 
@@ -148,6 +149,12 @@ def _unread(config: Mapping[str, Any]) -> tuple[set[str], set[str]]:
     return {"cloning"} | labelling, labelling
 
 
+def _all_rows_carry_actions(config: Mapping[str, Any], fraction: Fraction) -> bool:
+    return bool(
+        config["pseudo_labels"] or fraction == ALL or config["data"]["labelled_ratio"] == 1.0
+    )
+
+
 def hash_config(
     config: Mapping[str, Any],
     fraction: Fraction,
@@ -158,8 +165,8 @@ def hash_config(
     """Digest of all that decides the result of a cell, 12 hexadecimal digits.
 
     Seeds do not enter it: the runs of a cell have the same. Nor do names of files: the content of
-    the shards does; nor what is said of images where states alone are seen, or of stages that the
-    method does not run.
+    the shards does; nor what is said of images where states alone are seen, of stages that the
+    method does not run, or of how two kinds of rows are weighed where there is one.
 
     Args:
         config: The merged configuration, as in a run's ``config.yaml``.
@@ -177,7 +184,10 @@ def hash_config(
         model = as_older_runs_tell("world_model.model", config["world_model"]["model"])
         if not images:
             model = {key: value for key, value in model.items() if not key.startswith(_OF_IMAGES)}
-        content["world_model"] = {**config["world_model"], "model": model}
+        options = as_older_runs_tell("world_model.options", config["world_model"]["options"])
+        if _all_rows_carry_actions(config, fraction):
+            options = {k: v for k, v in options.items() if k not in _OF_TWO_SOURCES}
+        content["world_model"] = {**config["world_model"], "model": model, "options": options}
         content["policy"] = as_older_runs_tell("policy", config["policy"])
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

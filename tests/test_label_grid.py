@@ -24,7 +24,7 @@ CONFIG = {
     "compile": "auto",
     "method": "latent_action",
     "pseudo_labels": False,
-    "data": {"shards": ["x.h5"], "window": 32},
+    "data": {"shards": ["x.h5"], "window": 32, "labelled_ratio": 0.5},
     "inverse_dynamics": {"learning_rate": 1e-3},
     "policy": {"horizon": 15},
     "cloning": {"learning_rate": 1e-3},
@@ -75,9 +75,21 @@ def test_the_name_of_a_run_tells_its_cell():
 
 
 def test_the_hash_tells_what_decides_a_result_and_nothing_else():
-    def digest(fraction=TENTH, sums=(("a",), ()), data=None, model=None, images=False, **changes):
+    def digest(
+        fraction=TENTH,
+        sums=(("a",), ()),
+        data=None,
+        model=None,
+        options=None,
+        images=False,
+        **changes,
+    ):
         config = {**CONFIG, **changes, "data": {**CONFIG["data"], **(data or {})}}
-        config["world_model"] = {"learning_rate": 1e-3, "model": {"deter": 8, **(model or {})}}
+        config["world_model"] = {
+            "learning_rate": 1e-3,
+            "model": {"deter": 8, **(model or {})},
+            "options": {"free_nats": 0.5, **(options or {})},
+        }
         return hash_config(config, fraction, sums, images=images)
 
     same = digest()
@@ -90,13 +102,33 @@ def test_the_hash_tells_what_decides_a_result_and_nothing_else():
         digest(images=True, model={"image_depth": 32}),
         digest(model={"deter": 9}),
         digest(model={"free_running_share": 0.5}),
+        digest(options={"share_weights": True}),
         digest(fraction=Fraction(1, 50)),
         digest(sums=(("b",), ())),
         digest(sums=((), ("a",))),
         digest(data={"window": 16}),
         digest(policy={"horizon": 5}),
     ]
-    assert len({same, *others}) == 10
+    assert len({same, *others}) == 11
+
+
+@pytest.mark.parametrize(
+    ("fraction", "changes"),
+    [
+        (Fraction(1), {}),
+        (TENTH, {"pseudo_labels": True}),
+        (TENTH, {"data": {**CONFIG["data"], "labelled_ratio": 1.0}}),
+    ],
+)
+def test_the_hash_leaves_out_how_two_kinds_of_rows_are_weighed_where_there_is_one(
+    fraction, changes
+):
+    def digest(**options):
+        model = {"learning_rate": 1e-3, "model": {"deter": 8}, "options": options}
+        config = {**CONFIG, **changes, "world_model": model}
+        return hash_config(config, fraction, (("a",), ()), images=False)
+
+    assert digest() == digest(share_weights=False) == digest(share_weights=True)
 
 
 def test_the_hash_leaves_out_what_the_method_does_not_run():
@@ -104,7 +136,7 @@ def test_the_hash_leaves_out_what_the_method_does_not_run():
 
     def digest(method, labelled_by, section=None, stage=None):
         config = {**CONFIG, "method": method, "pseudo_labels": labelled_by}
-        config["world_model"] = {"learning_rate": 1e-3, "model": {"deter": 8}}
+        config["world_model"] = {"learning_rate": 1e-3, "model": {"deter": 8}, "options": {}}
         if section:
             config[section] = {**config[section], "learning_rate": 1.0}
         if stage:

@@ -27,6 +27,7 @@ _ADDED = {
     "policy.trials": 1,
     "policy.trial_steps": 100,
     "world_model.model.free_running_share": 0.0,
+    "world_model.options.share_weights": False,
 }
 
 

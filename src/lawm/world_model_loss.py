@@ -7,12 +7,14 @@
     alignment    on labelled rows: -log p(a|s, u ~ q_free), KL(sg(q_act)||q_free)
 
 The alignment is our own derivation. Means over labelled rows and means over action-free rows are
-added with weights of their own, so that the mixing ratio is not silently a loss weight.
+added with weights of their own, so that the mixing ratio is not silently a loss weight. What labelled rows
+alone can be taught weighs as if both could: see :func:`term_factors`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +23,7 @@ from torch import Tensor
 from lawm.batch import Batch
 from lawm.gradients import scaled_gradient
 from lawm.latents import Latent
+from lawm.transition_input import ActionInput
 from lawm.world_model import Observed, WorldModel
 
 
@@ -67,6 +70,9 @@ class LossOptions:
             in place of the real one. Otherwise no decoder and no q_act ever sees their states.
         labelled_weight: Weight of the labelled rows' mean.
         action_free_weight: Weight of the action-free rows' mean.
+        share_weights: Give a source's weight in a term that it lacks, such as unknown rewards, to
+            the other. Otherwise what labelled rows alone teach counts half as much, beside the
+            observations, as where all rows are labelled.
     """
 
     kl_balance: float = 0.8
@@ -76,6 +82,7 @@ class LossOptions:
     self_labels: bool = True
     labelled_weight: float = 1.0
     action_free_weight: float = 1.0
+    share_weights: bool = True
 
 
 @dataclass(frozen=True)
@@ -226,14 +233,48 @@ def world_model_terms(
     return labelled_terms, free_terms
 
 
-def weighted_sum(terms: SourceTerms, weights: Tensor, beta: Tensor) -> Tensor:
-    """``sum of weight * term``, the latent action's rate weighted with ``beta``.
+def term_factors(
+    model: WorldModel, batch: Batch, options: LossOptions
+) -> dict[str, float | Tensor]:
+    """By what each term is multiplied: weights of all sources over those that have the term.
+
+    Observations are summed over both sources. Without the factor, rewards and alignment of the
+    labelled rows alone would weigh half of what they do where all rows are labelled.
+
+    Returns:
+        By name of the term, where it is not 1 in any case; without a look from the host at what is
+        on the device.
+    """
+    known, num = batch.has_reward, batch.num_labelled
+    if not options.share_weights or num in (0, batch.num_rows):
+        return {}
+    labelled, free = options.labelled_weight, options.action_free_weight
+    of_known = labelled * known[:num].any() + free * known[num:].any()
+    reward = torch.where(of_known > 0.0, (labelled + free) / of_known, 1.0)
+    if labelled == 0.0:
+        return {"reward": reward}
+    infers = model.transition_input.infers_actions
+    lacking = ["align_action", "align_kl"]
+    if not (options.self_labels and infers and isinstance(model.transition_input, ActionInput)):
+        lacking.append("action")
+    if not infers:
+        lacking.append("latent_action_kl")
+    return {"reward": reward, **dict.fromkeys(lacking, (labelled + free) / labelled)}
+
+
+def weighted_sum(
+    terms: SourceTerms, weights: Tensor, beta: Tensor, factors: Mapping[str, float | Tensor]
+) -> Tensor:
+    """``sum of weight * factor * term``, the latent action's rate weighted with ``beta``.
 
     Args:
         terms: Of one source.
         weights: :meth:`LossCoefficients.as_tensor`.
         beta: Scalar.
+        factors: :func:`term_factors`.
     """
+    scaled = {name: factor * getattr(terms, name) for name, factor in factors.items()}
+    terms = replace(terms, **scaled)
     values = torch.stack([getattr(terms, field.name) for field in fields(LossCoefficients)])
     return values @ weights + beta * terms.latent_action_kl
 
@@ -244,6 +285,7 @@ __all__ = [
     "SourceTerms",
     "balanced_kl",
     "masked_mean",
+    "term_factors",
     "source_means",
     "weighted_sum",
     "world_model_terms",

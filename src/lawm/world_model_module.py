@@ -19,6 +19,7 @@ from lawm.world_model_loss import (
     LossCoefficients,
     LossOptions,
     SourceTerms,
+    term_factors,
     weighted_sum,
     world_model_terms,
 )
@@ -120,8 +121,9 @@ class WorldModelModule(StageModule[Batch]):
 
         # Weigh the terms of each source
         beta = self.rate_control.beta()
-        labelled_loss = weighted_sum(labelled, self.term_weights, beta)
-        free_loss = weighted_sum(free, self.term_weights, beta)
+        factors = term_factors(self.model, batch, self.options)
+        labelled_loss = weighted_sum(labelled, self.term_weights, beta, factors)
+        free_loss = weighted_sum(free, self.term_weights, beta, factors)
         loss = (
             self.options.labelled_weight * labelled_loss
             + self.options.action_free_weight * free_loss

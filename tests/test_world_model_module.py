@@ -295,9 +295,7 @@ def test_the_shared_weights_enter_the_loss(variant):
     apart, _ = loss_of(make_module(variant, options=LossOptions(share_weights=False)), batch)
     module = make_module(variant)
     gained = sum(
-        (factor - 1.0)
-        * getattr(LossCoefficients(), name, logs["beta"])
-        * logs[f"labelled/{name}"]
+        (factor - 1.0) * getattr(LossCoefficients(), name, logs["beta"]) * logs[f"labelled/{name}"]
         for name, factor in term_factors(module.model, batch, LossOptions()).items()
     )
     assert (shared - apart).item() == pytest.approx(gained.item(), rel=1e-3)

@@ -7,8 +7,8 @@
     alignment    on labelled rows: -log p(a|s, u ~ q_free), KL(sg(q_act)||q_free)
 
 The alignment is our own derivation. Means over labelled rows and means over action-free rows are
-added with weights of their own, so that the mixing ratio is not silently a loss weight. What labelled rows
-alone can be taught weighs as if both could: see :func:`term_factors`.
+added with weights of their own, so that the mixing ratio is not silently a loss weight. What
+labelled rows alone can teach weighs as if both could: see :func:`term_factors`.
 """
 
 from __future__ import annotations
@@ -285,8 +285,8 @@ __all__ = [
     "SourceTerms",
     "balanced_kl",
     "masked_mean",
-    "term_factors",
     "source_means",
+    "term_factors",
     "weighted_sum",
     "world_model_terms",
 ]

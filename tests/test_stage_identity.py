@@ -5,7 +5,13 @@ from dataclasses import replace
 import pytest
 
 from lawm.fit_config import FitConfig, StageConfig
-from lawm.stage_identity import differences, fingerprint, policy_inputs, world_model_inputs
+from lawm.stage_identity import (
+    differences,
+    fingerprint,
+    policy_inputs,
+    unknown_to,
+    world_model_inputs,
+)
 from lawm.world_model import WorldModelConfig
 
 CONFIG = FitConfig(
@@ -89,3 +95,16 @@ def test_a_run_from_before_a_setting_goes_on_where_the_setting_changes_nothing()
     assert differences(older, here) == ["policy.prior_distance (0.0 there, 0.3 here)"]
     as_before = policy_inputs(replace(CONFIG, policy={"horizon": 5, "prior_distance": 0.0}), "w")
     assert differences(older, as_before) == []
+
+
+def test_a_setting_that_older_runs_lack_keeps_the_fingerprint_at_their_value():
+    inputs = world_model_inputs(CONFIG, "data")
+    key = "world_model.options.share_weights"
+    assert fingerprint({**inputs, key: False}) == fingerprint(inputs)
+    assert fingerprint({**inputs, key: True}) != fingerprint(inputs)
+
+
+def test_a_resumed_run_keeps_what_its_configuration_could_not_say():
+    older = {"world_model": {"options": {"free_nats": 0.5}, "model": {"free_running_share": 0.5}}}
+    assert unknown_to(older) == {"world_model.options.share_weights": False}
+    assert unknown_to({"world_model": {"options": {"share_weights": True}}}) == {}

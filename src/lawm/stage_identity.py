@@ -29,6 +29,8 @@ _ADDED = {
     "world_model.model.free_running_share": 0.0,
     "world_model.options.share_weights": False,
 }
+# Of these, what no fingerprint has ever counted at that value
+_NOT_IN_FINGERPRINTS = ("world_model.options.share_weights",)
 
 
 def inverse_dynamics_inputs(config: FitConfig, data_fingerprint: str) -> dict[str, Any]:
@@ -69,7 +71,12 @@ def policy_inputs(config: FitConfig, world_model_fingerprint: str) -> dict[str, 
 
 def fingerprint(inputs: dict[str, Any]) -> str:
     """Digest of the inputs, 16 hexadecimal digits."""
-    text = json.dumps(inputs, sort_keys=True)
+    counted = {
+        key: value
+        for key, value in inputs.items()
+        if key not in _NOT_IN_FINGERPRINTS or value != _ADDED[key]
+    }
+    text = json.dumps(counted, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -88,6 +95,22 @@ def differences(
         keys = [key for key in keys if key.rsplit(".", 1)[-1] not in _LENGTH_KEYS]
     values = {key: (_value(there, key), _value(here, key)) for key in keys}
     return [f"{key} ({old} there, {new} here)" for key, (old, new) in values.items() if old != new]
+
+
+def unknown_to(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that the configuration of an older run lacks, by dotted key, as that run had them.
+
+    Today's defaults would make another run of it.
+    """
+    found = {}
+    for key, value in _ADDED.items():
+        *groups, name = key.split(".")
+        group: Any = config
+        for part in groups:
+            group = group.get(part) if isinstance(group, Mapping) else None
+        if isinstance(group, Mapping) and name not in group:
+            found[key] = value
+    return found
 
 
 def as_older_runs_tell(group: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,5 +178,6 @@ __all__ = [
     "fingerprint",
     "inverse_dynamics_inputs",
     "policy_inputs",
+    "unknown_to",
     "world_model_inputs",
 ]

@@ -7,6 +7,7 @@ stack, any value can be given on the command line, the later one wins.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from lawm.cli.setting_ranges import check_ranges
 from lawm.errors import LawmError
 from lawm.fit_config import STAGES, EvaluationConfig, FitConfig, StageConfig
 from lawm.run_folder import open_run_folder
+from lawm.safe_yaml import read_yaml
+from lawm.stage_identity import unknown_to
 
 # What belongs to one call and not to the experiment: not saved in the run's config.yaml.
 CALL_FLAGS = ("stage", "run_dir", "resume", "world_model_from", "threads", "allow_import")
@@ -59,9 +62,12 @@ def parse_fit(arguments: list[str]) -> FitRequest:
         open_run_folder(resume)
         # The run's own configuration comes first; what is given beside --resume wins over it.
         files = [resume / "config.yaml", *files]
-        arguments = ["--config", str(files[0]), *arguments]
     for file in files:
         check_config_file(file, known)
+    if resume is not None:
+        older = unknown_to(read_yaml(files[0]))
+        options = [f"--{key}={json.dumps(value)}" for key, value in older.items()]
+        arguments = ["--config", str(files[0]), *options, *arguments]
     if not files and "--help" not in arguments and "-h" not in arguments:
         _require_data(arguments)
     try:

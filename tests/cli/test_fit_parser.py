@@ -179,3 +179,14 @@ def test_the_public_flags_and_groups_change_on_purpose_only():
         "trainer.sync_batchnorm",
         "world_model_from",
     ]
+
+
+def test_a_resumed_run_of_before_a_setting_goes_on_without_it(tmp_path):
+    text = parse_fit(["--data.shards", "a.h5"]).config_text
+    assert "    share_weights: true\n" in text
+    older = text.replace("    share_weights: true\n", "")
+    (tmp_path / "config.yaml").write_text(older)
+    resumed = ["--resume", str(tmp_path)]
+    assert "    share_weights: false\n" in parse_fit(resumed).config_text
+    asked = parse_fit([*resumed, "--world_model.options.share_weights", "true"]).config_text
+    assert "    share_weights: true\n" in asked

@@ -1,4 +1,4 @@
-"""What the README and the pages in docs/ tell a reader to type works."""
+"""What the READMEs and the pages in docs/ tell a reader to type works."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ from lawm.data_modules.importers.registry import FORMATS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
 def literal_lines(text: str) -> list[str]:
@@ -104,18 +108,28 @@ def test_table_of_presets_is_complete():
     assert named == {f"conf/{path.name}" for path in (ROOT / "conf").glob("*.yaml")}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_point_at_files(page):
     targets = re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text())
     assert targets or page.name != "README.md"
-    assert [target for target in targets if not (page.parent / target).is_file()] == []
+    assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_links_within_a_page_point_at_headings(page):
+def anchors_of(page: Path) -> set[str]:
+    """What a link to one of the page's headings says behind #."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
-    assert set(re.findall(r"\]\(#([^)]+)\)", page.read_text())) <= anchors
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_point_at_headings(page):
+    links = re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page.read_text())
+    missing = [
+        (target, anchor)
+        for target, anchor in links
+        if anchor not in anchors_of(page.parent / target if target else page)
+    ]
+    assert missing == []
 
 
 def test_the_page_on_data_has_a_command_for_every_format():

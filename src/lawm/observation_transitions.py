@@ -6,7 +6,7 @@
 An action moves an angle or a position by little in one step: beside the spread of the whole data
 set the difference is all but lost, and with few labels no network finds it again. In units of the
 usual change it stands out, and without a learned embedding there is less to over-fit. Our own
-finding; ``benchmarks/README.md`` has the figures.
+finding; ``docs/world-model-experiments.md`` has the figures.
 """
 
 from __future__ import annotations

@@ -175,6 +175,8 @@ def hash_config(
         images: Whether there is an image among the observations.
     """
     content = {key: value for key, value in config.items() if key not in _LEFT_OUT}
+    if content.get("policy_seed") is None:  # that of the run, which is left out
+        content.pop("policy_seed", None)
     data = {k: v for k, v in config["data"].items() if k not in _LEFT_OUT_OF_DATA}
     content |= {"data": data, "fraction": str(fraction), "content": checksums}
     sections, stages = _unread(config)

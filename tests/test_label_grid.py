@@ -95,6 +95,7 @@ def test_the_hash_tells_what_decides_a_result_and_nothing_else():
     same = digest()
     assert digest(seed=1, name="b", compile="off") == same
     assert digest(data={"shards": ["moved/x.h5"], "labels": "2%", "label_seed": 3}) == same
+    assert digest(policy_seed=None) == same
     assert digest(model={"image_depth": 32}) == same, "of states it decides nothing"
     assert digest(model={"free_running_share": 0.0}) == same, "as before there was such a setting"
     others = [
@@ -108,8 +109,9 @@ def test_the_hash_tells_what_decides_a_result_and_nothing_else():
         digest(sums=((), ("a",))),
         digest(data={"window": 16}),
         digest(policy={"horizon": 5}),
+        digest(policy_seed=1),
     ]
-    assert len({same, *others}) == 11
+    assert len({same, *others}) == 12
 
 
 @pytest.mark.parametrize(

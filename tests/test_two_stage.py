@@ -145,6 +145,26 @@ def test_stage_1_on_other_data_is_refused(finished_run, tiny_data, tmp_path, cap
     assert "data.content" in capsys.readouterr().err
 
 
+def test_another_policy_in_the_same_world_model(finished_run, tiny_data, tmp_path):
+    arguments = ("--world_model_from", str(finished_run), "--policy_seed")
+    same, other = tmp_path / "same", tmp_path / "other"
+    assert tiny_fit(tiny_data, same, *arguments, "0") == 0
+    assert_equal_weights(same, finished_run, "policy")
+    assert tiny_fit(tiny_data, other, *arguments, "7") == 0
+    assert_equal_weights(other, finished_run, "world_model")
+    with pytest.raises(AssertionError):
+        assert_equal_weights(other, finished_run, "policy")
+    assert main(["fit", "--resume", str(other)]) == 0  # nothing is left to do, and none is refused
+
+
+def test_stage_1_of_another_seed_is_refused_and_says_how(finished_run, tiny_data, tmp_path, capsys):
+    arguments = ("--world_model_from", str(finished_run), "--seed", "7")
+    assert tiny_fit(tiny_data, tmp_path / "refused", *arguments) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "seed (0 there, 7 here)" in error
+    assert "keep its seed, and set --policy_seed" in error
+
+
 def test_an_unfinished_stage_1_cannot_be_reused(tiny_data, tmp_path, stop_at, capsys):
     stop_at(WorldModelModule, 13, signal.SIGINT)
     unfinished = tmp_path / "unfinished"

@@ -98,6 +98,7 @@ class FitConfig:
     )
     method: Method = "latent_action"  # policy in a world model's imagination, or by cloning
     pseudo_labels: bool = False  # inverse dynamics label the action-free episodes first
+    policy_seed: int | None = None  # of stage 2 alone; None takes that of the run
 
     @property
     def stages_run(self) -> tuple[StageName, ...]:
@@ -106,6 +107,12 @@ class FitConfig:
         if self.method == "behaviour_cloning":
             skipped.add("world_model")
         return tuple(stage for stage in STAGES if stage not in skipped)
+
+    def seed_of(self, stage: StageName) -> int:
+        """Of a stage's weights and samples."""
+        if stage == "policy" and self.policy_seed is not None:
+            return self.policy_seed
+        return self.seed
 
     def settings_of(self, stage: StageName) -> str:
         """Name of the field that holds the arguments of what a stage trains."""
@@ -137,7 +144,12 @@ class FitConfig:
         for key, value in counts.items():
             if value is not None and value < 1:
                 raise LawmError(f"{key} is {value}; expected a whole number from 1.")
-        for key, seed in (("seed", self.seed), ("evaluation.seed", self.evaluation.seed)):
+        seeds = {
+            "seed": self.seed,
+            "policy_seed": self.seed_of("policy"),
+            "evaluation.seed": self.evaluation.seed,
+        }
+        for key, seed in seeds.items():
             if not 0 <= seed < 2**32:
                 raise LawmError(f"{key} is {seed}; expected a whole number from 0 to {2**32 - 1}.")
         if not self.evaluation.timeout > 0:

@@ -60,7 +60,7 @@ def policy_inputs(config: FitConfig, world_model_fingerprint: str) -> dict[str, 
     return _plain(
         {
             "format": CHECKPOINT_FORMAT,
-            "seed": config.seed,
+            "seed": config.seed_of("policy"),
             "world_model.fingerprint": world_model_fingerprint,
             **_dotted("policy", config.policy),
             **_dotted("start_states", config.start_states),
@@ -132,7 +132,7 @@ def _on_data(
     data = {key: value for key, value in config.data.items() if key not in ACCESS_KEYS}
     inputs = {
         "format": CHECKPOINT_FORMAT,
-        "seed": config.seed,
+        "seed": config.seed_of(stage),
         "data.content": data_fingerprint,
         **_dotted("data", data),
         **_dotted(stage, settings),

@@ -166,7 +166,7 @@ class StageRunner:
             logger=[tensorboard, table],
             callbacks=[
                 module.means,
-                RandomStream(self._config.seed),
+                RandomStream(self._config.seed_of(self._name)),
                 throughput,
                 *callbacks,
                 progress,
@@ -216,9 +216,13 @@ class StageRunner:
     ) -> None:
         there = training_inputs(path, checkpoint)
         if different := differences(there, self._inputs, ignore_length=ignore_length):
+            of_seeds = [key for key in different if key.startswith("seed (")]
+            own_policy = self._name == "world_model" and of_seeds == different
             raise LawmError(
                 f"checkpoint {path} was trained with another configuration: "
                 f"{'; '.join(different)}. Use the same values, or start a new run."
+                + " For another policy in this world model keep its seed, and set --policy_seed."
+                * own_policy
             )
 
 

@@ -141,7 +141,7 @@ class TwoStageTrainer:
 
         # Stage 2: the policy, in the imagination of the frozen world model, or cloned
         if self._stage != "world_model":
-            pl.seed_everything(self._config.seed, verbose=False)
+            pl.seed_everything(self._config.seed_of("policy"), verbose=False)
             with told_in_sentences("policy", self._folder.path):
                 first_step = _steps(records)
                 if (finished := self._stage_2.finished_record()) is not None:
@@ -238,15 +238,14 @@ class TwoStageTrainer:
         )
 
     def _fit_policy(self, world_model: WorldModelModule, first_step: int) -> StageRecord:
-        module = self._new_policy(world_model)
+        module, seed = self._new_policy(world_model), self._config.seed_of("policy")
         starts = StartStateDataModule(
-            world_model.model, self._data, **self._config.start_states, seed=self._config.seed
+            world_model.model, self._data, **self._config.start_states, seed=seed
         )
 
         def imagined_transitions(batch: ModelState) -> int:
             return int(batch.h.shape[0]) * module.horizon
 
-        seed = self._config.seed
         trials = PolicyTrials(module, starts.spread, lambda: self._new_policy(world_model), seed)
         return self._train_policy(
             module, starts, "imagined return", imagined_transitions, first_step, [trials]

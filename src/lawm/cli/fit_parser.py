@@ -159,6 +159,7 @@ def _fit_config(built: Namespace, name: str) -> FitConfig:
         compile=built.compile,
         method=built.method,
         pseudo_labels=built.pseudo_labels,
+        policy_seed=built.policy_seed,
     )
 
 

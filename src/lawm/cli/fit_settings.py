@@ -99,6 +99,11 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="Of weights, batches and samples.")
     parser.add_argument(
+        "--policy_seed",
+        type=int | None,
+        help="Of stage 2 alone, for several policies in one world model; default that of the run.",
+    )
+    parser.add_argument(
         "--compile",
         type=_compile_mode,
         default="auto",

@@ -93,6 +93,13 @@ def test_one_figure_decides(change, name):
     assert verdict(replace(GOOD, **change)).name == name
 
 
+def test_what_to_do_depends_on_whether_known_actions_are_kept():
+    unread = replace(GOOD, action_r2_inverse=0.2)
+    assert "Give more labels" in verdict(replace(unread, action_r2_action=0.9)).reason
+    lost = verdict(replace(unread, action_r2_action=0.57)).reason
+    assert "Nor are known ones (0.57): lower the weights of the alignment" in lost
+
+
 def test_figures_of_a_model_that_is_given_the_truth():
     """Rates are those of the latents; shuffling over identical rows changes nothing."""
     model, batch = trained("action")

@@ -36,11 +36,14 @@ class Thresholds:
         least_error_ratio: Open-loop error under inferred latent actions, divided by that under
             the true actions. Below it u tells the model more than the action could.
         least_action_r2: Below it the decoder cannot read the action out of u.
+        least_known_r2: The same of q_act, which is told the action: below it u, or the decoder, has
+            lost what more labels would not bring back.
     """
 
     least_shuffled_ratio: float = 1.15
     least_error_ratio: float = 0.6
     least_action_r2: float = 0.4
+    least_known_r2: float = 0.75
 
 
 @dataclass(frozen=True)
@@ -119,11 +122,17 @@ def verdict(figures: PanelFigures, thresholds: Thresholds = Thresholds()) -> Ver
             "their KL, or use fewer dimensions.",
         )
     if not f.action_r2_inverse >= t.least_action_r2:  # NaN too
+        what_to_do = (
+            "Give more labels, or raise the weight of the alignment."
+            if f.action_r2_action >= t.least_known_r2
+            else f"Nor are known ones ({f.action_r2_action:.2f}): lower the weights of the "
+            "alignment, world_model.coefficients.align_action and align_kl, or of the KL."
+        )
         return Verdict(
             "not decoded",
             f"The latent action moves the model (shuffled: {f.shuffled_ratio:.2f} times the error) "
-            f"but actions are not read from it (held-out R² {f.action_r2_inverse:.2f}). Give more "
-            "labels, or raise the weight of the alignment.",
+            f"but actions are not read from it (held-out R² {f.action_r2_inverse:.2f}). "
+            f"{what_to_do}",
         )
     return Verdict(
         "usable",

@@ -187,6 +187,23 @@ def test_no_action_is_learned_from_action_free_rows_without_self_labels(variant,
     assert terms.action == 0
 
 
+def test_the_alignment_alone_teaches_what_infers_actions():
+    """Its weight sets what the decoder hears of it and, with Adam, not how well q_free learns."""
+
+    def gradients(align_action, align_kl):
+        coefficients = LossCoefficients(align_action=align_action, align_kl=align_kl)
+        module = make_module(coefficients=coefficients)
+        loss_of(module, make_batch())[0].backward()
+        named = module.model.latent_action.named_parameters()
+        return {name: p.grad for name, p in named if name.startswith("inverse_")}
+
+    assert all(torch.all(gradient == 0.0) for gradient in gradients(0.0, 0.0).values())
+    whole, tenth = gradients(1.0, 0.1), gradients(0.1, 0.01)
+    assert any(torch.any(gradient != 0.0) for gradient in whole.values())
+    for name, gradient in whole.items():
+        torch.testing.assert_close(0.1 * gradient, tenth[name], rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize("gradient", [0.0, 1.0])
 def test_the_dynamics_teach_what_infers_actions_as_far_as_they_are_allowed(gradient):
     torch.manual_seed(0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from grid_factory import row
 
-from lawm.benchmarks.grid_rows import write_rows
+from lawm.benchmarks.grid_rows import read_rows, write_rows
 from lawm.benchmarks.settings_table import main, settings_table
 from lawm.errors import LawmError
 
@@ -49,3 +51,14 @@ def test_the_command_prints_a_line_a_file(tmp_path, capsys):
     assert "| horizon_8 | 100 (100) | 400 (400) |" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"^lawm: .*none\.csv does not exist"):
         main([str(tmp_path / "grid.csv"), str(tmp_path / "none.csv")])
+
+
+def test_the_pages_show_what_the_committed_rows_say():
+    root = Path(__file__).parents[1]
+    pages = ("world-model-experiments.md", "policy-experiments.md")
+    text = "".join((root / "docs" / page).read_text() for page in pages)
+    defaults = read_rows(root / "results" / "label_efficiency.csv")
+    files = sorted((root / "results" / "settings").glob("*.csv"))
+    assert files
+    table = settings_table(defaults, {file.stem: read_rows(file) for file in files})
+    assert [line for line in table.splitlines() if line not in text.splitlines()] == []

@@ -43,11 +43,13 @@ def settings_table(defaults: Sequence[GridRow], settings: Mapping[str, Sequence[
             f"{', '.join(empty)}: no run of the same task, data, method, budget and seed is among "
             "the defaults, so there is nothing to compare with."
         )
-    tasks = list(dict.fromkeys(row.task for pairs in lines.values() for row, _ in pairs))
-    oracles = {task: _oracle(task, defaults) for task in tasks}
+    compared = [row for pairs in lines.values() for row, _ in pairs]
+    tasks = list(dict.fromkeys(row.task for row in compared))
+    strata = dict.fromkeys((row.task, row.data) for row in compared)
+    oracles = {stratum: _oracle(*stratum, defaults) for stratum in strata}
 
     def relative(row: GridRow) -> float | None:
-        return None if row.return_final is None else row.return_final / oracles[row.task]
+        return None if row.return_final is None else row.return_final / oracles[row.task, row.data]
 
     heads = ["", *tasks, "of the oracle", "R²", "runs"]
     table = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
@@ -67,13 +69,13 @@ def settings_table(defaults: Sequence[GridRow], settings: Mapping[str, Sequence[
     return "\n".join(table) + "\n"
 
 
-def _oracle(task: str, rows: Sequence[GridRow]) -> float:
-    returns = [row.return_final for row in rows if row.task == task and row.method == ORACLE]
-    known = [value for value in returns if value is not None]
+def _oracle(task: str, data: str, rows: Sequence[GridRow]) -> float:
+    of_task = [row for row in rows if (row.task, row.data, row.method) == (task, data, ORACLE)]
+    known = [row.return_final for row in of_task if row.return_final is not None]
     if not known or interquartile_mean(known) <= 0.0:
         raise LawmError(
-            f"among the defaults there is no oracle of {task} with a return above 0; returns are "
-            "divided by the oracle's."
+            f"among the defaults there is no oracle of {task} on {data} with a return above 0; "
+            "returns are divided by the oracle's."
         )
     return interquartile_mean(known)
 

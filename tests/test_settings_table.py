@@ -40,7 +40,7 @@ def test_a_line_compares_the_same_runs_alone():
 def test_what_cannot_be_compared_is_a_sentence():
     with pytest.raises(LawmError, match="far: no run of the same task, data, method, budget"):
         settings_table([*oracles(), *grid()], {"far": [row("lawm", 1.0, task="walker", seed=9)]})
-    with pytest.raises(LawmError, match="no oracle of cheetah with a return above 0"):
+    with pytest.raises(LawmError, match=r"no oracle of cheetah on .* with a return above 0"):
         settings_table([*oracles()[:2], *grid()], {"all": grid()})
 
 

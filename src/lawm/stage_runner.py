@@ -216,13 +216,14 @@ class StageRunner:
     ) -> None:
         there = training_inputs(path, checkpoint)
         if different := differences(there, self._inputs, ignore_length=ignore_length):
-            of_seeds = [key for key in different if key.startswith("seed (")]
-            own_policy = self._name == "world_model" and of_seeds == different
+            advice = "Use the same values, or start a new run."
+            if self._name == "world_model" and all(key.startswith("seed (") for key in different):
+                advice += (
+                    " For another policy in this world model keep its seed, and set --policy_seed."
+                )
             raise LawmError(
                 f"checkpoint {path} was trained with another configuration: "
-                f"{'; '.join(different)}. Use the same values, or start a new run."
-                + " For another policy in this world model keep its seed, and set --policy_seed."
-                * own_policy
+                f"{'; '.join(different)}. {advice}"
             )
 
 

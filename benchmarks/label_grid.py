@@ -30,7 +30,7 @@ ALL = Fraction(1)
 # What changes no result or differs between the runs of a cell by design
 _LEFT_OUT = ("name", "seed", "compile")
 _OF_IMAGES = "image_"
-_OF_TWO_SOURCES = ("share_weights",)
+_OF_TWO_SOURCES = ("labelled_warmup_steps", "share_weights")
 _LEFT_OUT_OF_DATA = (*ACCESS_KEYS, "labels", "label_seed")
 
 

@@ -318,6 +318,19 @@ def test_the_shared_weights_enter_the_loss(variant):
     assert (shared - apart).item() == pytest.approx(gained.item(), rel=1e-3)
 
 
+def test_a_warmup_trains_on_labelled_rows_alone_and_then_on_all():
+    options = LossOptions(labelled_warmup_steps=3)
+    assert [options.at(step).action_free_weight for step in range(5)] == [0.0, 0.0, 0.0, 1.0, 1.0]
+    module, batch = make_module(options=options), make_batch()
+    module.on_train_batch_start(batch, 0)  # outside of a trainer, at step 0
+    loss_of(module, batch)[0].backward()
+    alone = make_module(options=LossOptions(action_free_weight=0.0))
+    loss_of(alone, batch)[0].backward()
+    for (name, warm), other in zip(module.named_parameters(), alone.parameters(), strict=True):
+        assert warm.grad is not None, f"plain DDP stops at {name}"
+        torch.testing.assert_close(warm.grad, other.grad)
+
+
 def test_target_rate_raises_beta_above_the_target_and_lowers_it_below():
     control = TargetRate(target=4.0, initial_beta=1.0)
     optimizer = torch.optim.SGD(control.parameters(), lr=0.1)

@@ -27,10 +27,14 @@ _ADDED = {
     "policy.trials": 1,
     "policy.trial_steps": 100,
     "world_model.model.free_running_share": 0.0,
+    "world_model.options.labelled_warmup_steps": 0,
     "world_model.options.share_weights": False,
 }
 # Of these, what no fingerprint has ever counted at that value
-_NOT_IN_FINGERPRINTS = ("world_model.options.share_weights",)
+_NOT_IN_FINGERPRINTS = (
+    "world_model.options.labelled_warmup_steps",
+    "world_model.options.share_weights",
+)
 
 
 def inverse_dynamics_inputs(config: FitConfig, data_fingerprint: str) -> dict[str, Any]:

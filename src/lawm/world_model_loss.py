@@ -73,6 +73,8 @@ class LossOptions:
         share_weights: Give a source's weight in a term that it lacks, such as unknown rewards, to
             the other. Otherwise what labelled rows alone teach counts half as much, beside the
             observations, as where all rows are labelled.
+        labelled_warmup_steps: Updates at the beginning in which labelled rows alone train, so that
+            decoder and q_free know what an action is before actions are inferred.
     """
 
     kl_balance: float = 0.8
@@ -83,6 +85,13 @@ class LossOptions:
     labelled_weight: float = 1.0
     action_free_weight: float = 1.0
     share_weights: bool = True
+    labelled_warmup_steps: int = 0
+
+    def at(self, step: int) -> LossOptions:
+        """The options of update number ``step``, counted from 0."""
+        if step >= self.labelled_warmup_steps:
+            return self
+        return replace(self, action_free_weight=0.0)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class WorldModelModule(StageModule[Batch]):
         self.register_buffer("term_weights", coefficients.as_tensor(), persistent=False)
         if options.inverse_kl_gradient is None and rate.control == "target":
             options = replace(options, inverse_kl_gradient=1.0)  # or beta would hold q_act alone
-        self.options = options
+        self.options = self.options_now = options
         self.rate_control = rate.build()
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -113,21 +113,24 @@ class WorldModelModule(StageModule[Batch]):
         self.r2_inverse = R2Score(spec.action_dim, multioutput="variance_weighted")
         self.r2_action = R2Score(spec.action_dim, multioutput="variance_weighted")
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """What this update trains; here, for a compiled loss cannot ask which update it is."""
+        del batch, batch_idx
+        self.options_now = self.options.at(self.global_step)
+
     def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch and every term of it by source."""
         # Filter the windows
         observed = self.model.observe(batch)
-        labelled, free = world_model_terms(self.model, batch, observed, self.options)
+        options = self.options_now
+        labelled, free = world_model_terms(self.model, batch, observed, options)
 
         # Weigh the terms of each source
         beta = self.rate_control.beta()
-        factors = term_factors(self.model, batch, self.options)
+        factors = term_factors(self.model, batch, options)
         labelled_loss = weighted_sum(labelled, self.term_weights, beta, factors)
         free_loss = weighted_sum(free, self.term_weights, beta, factors)
-        loss = (
-            self.options.labelled_weight * labelled_loss
-            + self.options.action_free_weight * free_loss
-        )
+        loss = options.labelled_weight * labelled_loss + options.action_free_weight * free_loss
 
         # Move the rate control's dual variable
         is_inferred = self.model.transition_input.infers_actions

@@ -51,6 +51,8 @@ def test_every_number_has_a_range_and_its_default_lies_in_it():
         ("world_model.options.inverse_kl_gradient", "-1", "expected a number from 0 to 1"),
         ("world_model.coefficients.reward", "-1", "expected a number from 0"),
         ("world_model.rate.target", "0", "expected a number above 0"),
+        ("world_model.options.labelled_warmup_steps", "-1", "expected a whole number from 0"),
+        ("world_model.options.labelled_warmup_steps", "9999999", "ever be trained on. Lower it"),
         ("policy.gamma", "1", "expected a number from 0 and below 1"),
         ("policy.target_rate", "0", "expected a number above 0 to 1"),
         ("start_states.batch_size", "0", "expected a whole number from 1"),
@@ -62,3 +64,9 @@ def test_a_number_out_of_its_range_is_a_sentence(option, value, sentence):
         parse_fit(["--data.shards", "any.h5", f"--{option}", value])
     assert str(caught.value).startswith(f"{option} is ")
     assert sentence in str(caught.value)
+
+
+def test_a_warmup_on_labelled_rows_that_weigh_nothing_is_a_sentence():
+    options = ["--data.shards=[a.h5]", "--world_model.options.labelled_warmup_steps", "5"]
+    with pytest.raises(LawmError, match="nothing would train in these updates"):
+        parse_fit([*options, "--world_model.options.labelled_weight", "0"])

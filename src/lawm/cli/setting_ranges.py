@@ -55,6 +55,7 @@ RANGES = {
     # the loss of stage 1
     **dict.fromkeys(("observation", "reward", "continuation", "state_kl"), NOT_NEGATIVE),
     **dict.fromkeys(("action", "align_action", "align_kl"), NOT_NEGATIVE),
+    "labelled_warmup_steps": NOT_NEGATIVE,
     **dict.fromkeys(("labelled_weight", "action_free_weight", "free_nats"), NOT_NEGATIVE),
     **dict.fromkeys(("kl_balance", "inverse_kl_gradient", "inverse_gradient"), SHARE),
     "free_running_share": SHARE,
@@ -94,6 +95,26 @@ def check_ranges(settings: dict[str, Any]) -> None:
         raise LawmError(
             f"world_model.model.action_min_std is {least}, more than action_max_std, {most}: the "
             "deviation of decoded actions lies between the two. Lower one or raise the other."
+        )
+    options = settings["world_model"]["options"]
+    _check_warmup(
+        options["labelled_warmup_steps"],
+        options["labelled_weight"],
+        settings["stages"]["world_model"]["max_steps"],
+    )
+
+
+def _check_warmup(steps: int, labelled_weight: float, max_steps: int) -> None:
+    key = "world_model.options.labelled_warmup_steps"
+    if steps and labelled_weight == 0.0:
+        raise LawmError(
+            f"{key} is {steps}, but world_model.options.labelled_weight is 0: nothing would train "
+            "in these updates. Set one of the two to another value."
+        )
+    if steps and steps >= max_steps:
+        raise LawmError(
+            f"{key} is {steps}, and stages.world_model.max_steps is {max_steps}: no action-free "
+            "trajectory would ever be trained on. Lower it, or raise max_steps."
         )
 
 

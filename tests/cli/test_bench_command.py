@@ -99,6 +99,7 @@ def test_overhead_is_a_share_of_lightnings_time():
         (["--threads", "0"], "--threads is 0; expected a number from 1."),
         (["--repeats", "0"], "--repeats is 0; expected a number from 1."),
         (["--episodes", "5"], "a tenth is labelled, so expected numbers from 20"),
+        (["--json", "walker.h5"], "expected a file that ends in .json"),
         (["--json", "/no/such/folder/x.json"], "the folder /no/such/folder does not exist"),
     ],
 )

@@ -43,6 +43,8 @@ def test_the_environment_can_be_named(finished_run, capsys):
     ("more", "message"),
     [
         (("--episodes", "0"), "expected at least 1"),
+        (("--json", "replay.h5"), "expected a file that ends in .json; it would be written over"),
+        (("--json", "nowhere/x.json"), "the folder nowhere does not exist"),
         (("--video", "x.avi"), "expected '.mp4' or '.gif'"),
         (("--checkpoint", "first"), "invalid choice"),
     ],

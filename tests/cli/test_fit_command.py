@@ -66,6 +66,7 @@ def test_every_config_is_short_and_says_what_it_is(path):
         ("--trainer.strategy", "nope", "Lightning refuses trainer.*"),
         ("--trainer.devices", "nope", "Lightning refuses trainer.*"),
         ("--trainer.devices", "0", "Lightning refuses trainer.*"),
+        ("--trainer.num_nodes", "2", "trainer.num_nodes is 2, but this process was started on its"),
     ],
 )
 def test_a_refused_setting_leaves_no_run_folder(

@@ -9,6 +9,7 @@ import argparse
 import sys
 
 from lawm import __version__
+from lawm.cli.option_spelling import in_known_spelling, options_of
 from lawm.errors import LawmError
 from lawm.file_faults import file_fault
 
@@ -50,7 +51,8 @@ def _run(arguments: list[str]) -> int:
         from lawm.cli.fit_command import run_fit
 
         return run_fit(arguments[1:])
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    args = parser.parse_args(in_known_spelling(arguments, set(options_of(parser))))
     if args.command == "evaluate":
         from lawm.cli.evaluate_command import run_evaluate
 
@@ -75,7 +77,7 @@ def _run(arguments: list[str]) -> int:
         from lawm.cli.data_commands import run_data
 
         return run_data(args)
-    _parser().print_help()
+    parser.print_help()
     return 0 if not arguments else USER_ERROR
 
 

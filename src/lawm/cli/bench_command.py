@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 
 import torch
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.table import Table
 from lawm.acceleration import keep_freed_memory
 from lawm.benchmarks.lightning_overhead import measure_overhead
 from lawm.benchmarks.throughput import Case, Row, measure
+from lawm.cli.json_file import check_json_path, write_json
 from lawm.errors import LawmError
 from lawm.third_party_noise import silence_third_party_noise
 
@@ -63,7 +63,7 @@ def run_throughput(args: argparse.Namespace) -> int:
             f"update, bare loop {1e3 * overhead.bare:.1f} ms: {overhead.share:.0%} of a step."
         )
     if args.json:
-        args.json.write_text(json.dumps([row.to_dict() for row in rows], indent=2) + "\n")
+        write_json(args.json, [row.to_dict() for row in rows])
     return 0
 
 
@@ -123,8 +123,8 @@ def _check(args: argparse.Namespace) -> None:
         )
     if args.device == "cuda" and not torch.cuda.is_available():
         raise LawmError("--device is cuda, but torch finds no CUDA device here; use cpu or auto.")
-    if args.json and not args.json.parent.is_dir():
-        raise LawmError(f"--json {args.json}: the folder {args.json.parent} does not exist.")
+    if args.json:
+        check_json_path(args.json)
 
 
 __all__ = ["cases", "run_bench", "run_throughput", "table"]

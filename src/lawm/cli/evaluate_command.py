@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from lawm.atomic_write import write_atomically
+from lawm.cli.json_file import check_json_path, write_json
 from lawm.environment_check import check_environment
 from lawm.envs.simulator_process import SimulatorFault
 from lawm.errors import LawmError
@@ -29,13 +28,16 @@ def run_evaluate(args: argparse.Namespace) -> int:
         args: The options of :func:`lawm.cli.evaluate_arguments.add_evaluate_parser`.
 
     Raises:
-        LawmError: No such run, no trained policy in it, no environment, or no such video format.
+        LawmError: No such run, no trained policy in it, no environment, no such video format, or a
+            file for the numbers that may hold something else.
     """
     folder = open_run_folder(args.run)
     if args.timeout is not None and not args.timeout > 0:
         raise LawmError(f"--timeout is {args.timeout}; expected seconds above 0.")
     if args.video is not None:
         check_video_path(args.video)
+    if args.json is not None:
+        check_json_path(args.json)
     agent = load(folder.path, checkpoint=args.checkpoint)
     spec: DataSpec = agent.spec
     env_id = args.env_id or spec.env_id
@@ -70,7 +72,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
         write_video(result.videos[0], args.video, result.video_fps)
         print(f"Video: {args.video}")
     if args.json is not None:
-        write_atomically(args.json, json.dumps(numbers, indent=2) + "\n")
+        write_json(args.json, numbers)
     return 0
 
 

@@ -19,6 +19,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lawm.cli.fit_settings import build_parser
 from lawm.cli.import_policy import denied_import, only_trusted_imports, refuse_class_as_text
 from lawm.cli.known_keys import check_config_file, check_options
+from lawm.cli.option_spelling import in_known_spelling
 from lawm.cli.setting_ranges import check_ranges
 from lawm.errors import LawmError
 from lawm.fit_config import STAGES, EvaluationConfig, FitConfig, StageConfig
@@ -56,7 +57,9 @@ def parse_fit(arguments: list[str]) -> FitRequest:
     """
     parser = build_parser()
     known = {*parser.get_defaults().keys(), "help", "print_config"} - {"allow_import"}
-    check_options(arguments, {*known, "allow-import"})
+    options = {*known, "allow-import"}
+    arguments = in_known_spelling(arguments, {f"--{name}" for name in options})
+    check_options(arguments, options)
     files, resume, allowed = _read_first(arguments)
     if resume is not None:
         open_run_folder(resume)
@@ -66,8 +69,8 @@ def parse_fit(arguments: list[str]) -> FitRequest:
         check_config_file(file, known)
     if resume is not None:
         older = unknown_to(read_yaml(files[0]))
-        options = [f"--{key}={json.dumps(value)}" for key, value in older.items()]
-        arguments = ["--config", str(files[0]), *options, *arguments]
+        added = [f"--{key}={json.dumps(value)}" for key, value in older.items()]
+        arguments = ["--config", str(files[0]), *added, *arguments]
     if not files and "--help" not in arguments and "-h" not in arguments:
         _require_data(arguments)
     try:

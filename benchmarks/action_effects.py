@@ -4,13 +4,17 @@
 
 reads the finished world models of a `lawm bench labels`. From states of the held-out episodes,
 after a context in which the true actions were told, each model predicts k steps under one action
-that is held, and under another; the difference of the two is the effect. The reference is the mean
-effect of the task's oracles, for an oracle that of the others. With x the effect in the model, y
-the reference and sums over states and dimensions in units of the data's spread:
+that is held, and under another; the difference of the two is the effect. The reference is what the
+task's oracles have in common, for an oracle what the others have. With x the effect in the model,
+y_i that in oracle i, y their mean, and sums over states and dimensions in units of the spread of
+the oracles' data:
 
-    slope        Σ x y / Σ y²           1 where effects are as large, below where attenuated
-    correlation  Σ x y / √(Σ x² Σ y²)
-    error        Σ (x - y)² / Σ y²
+    size         the mean of Σ y_i y_j over i ≠ j: without what each oracle errs by on its own
+    slope        Σ x y / size                1 where effects are as large, below where attenuated
+    correlation  Σ x y / √(Σ x² size)
+    error        (Σ x² - 2 Σ x y + size) / size
+
+With one oracle its own errors stay in size, which makes slopes smaller and errors larger.
 
 No policy has a part in it, and so none of the chance of its training: a return tells
 two world models apart after many runs, this after one.
@@ -43,7 +47,7 @@ from lawm.world_model import WorldModel
 
 HORIZONS = (1, 3, 10)  # steps
 CONTEXT, EVERY = 20, 5  # steps before the first state, and between two
-Effects = list[Tensor]  # by horizon, each (N, *), in units of the data's spread
+Effects = list[Tensor]  # by horizon, each (N, D), in units of the observations
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def action_effects(
 def _held(
     model: WorldModel, state: ModelState, action: Tensor, horizons: Sequence[int]
 ) -> list[Tensor]:
-    """Predicted observations, standardised, after each horizon of one action."""
+    """Predicted observations after each horizon of one action."""
     rssm, latent_action = model.rssm.bind(), model.latent_action
     projected = latent_action.project_action(action)
     predicted = []
@@ -102,24 +106,33 @@ def _held(
         h = rssm.recur(state.h, state.z, model.transition_input.act(u, action))
         state = ModelState(h, model.rssm.latent.mode(model.rssm.prior(h)))
         if step in horizons:
-            parts = []
-            for _, decoder in model.observation_decoder.items():
-                mean = decoder(state.features)
-                parts.append((mean / decoder.spread(mean)).flatten(1))
+            decoders = (decoder for _, decoder in model.observation_decoder.items())
+            parts = [decoder(state.features).flatten(1) for decoder in decoders]
             predicted.append(torch.cat(parts, dim=-1))
     return predicted
 
 
-def compare(effect: Tensor, reference: Tensor) -> tuple[float, float, float]:
-    """Slope, correlation and error of effects ``(N, *)`` against the reference."""
-    product, size = (effect * reference).sum(), reference.square().sum()
-    correlation = product / (effect.square().sum() * size).sqrt()
-    error = (effect - reference).square().sum() / size
-    return float(product / size), float(correlation), float(error)
+def compare(effect: Tensor, references: Sequence[Tensor]) -> tuple[float, float, float]:
+    """Slope, correlation and error of effects against those of the reference models, ``(N, D)``."""
+    total, num = torch.stack(list(references)).sum(dim=0), len(references)
+    own = torch.stack([reference.square().sum() for reference in references]).sum()
+    size = (total.square().sum() - own) / (num * (num - 1)) if num > 1 else own
+    product, square = (effect * total / num).sum(), effect.square().sum()
+    error = (square - 2.0 * product + size) / size
+    return float(product / size), float(product / (square * size).sqrt()), float(error)
 
 
-def effects_of_run(run: Path) -> Effects:
-    """Of the held-out episodes of a run's data.
+def spread(model: WorldModel, episodes: EpisodeBatch) -> Tensor:
+    """Standard deviation of the model's data for each dimension of an effect, ``(D,)``."""
+    parts = []
+    for key, decoder in model.observation_decoder.items():
+        frames = episodes.obs[key]
+        parts.append(decoder.spread(frames).expand(frames.shape[2:]).flatten())
+    return torch.cat(parts)
+
+
+def effects_of_run(run: Path) -> tuple[Effects, Tensor]:
+    """Of the held-out episodes of a run's data: the effects, and :func:`spread`.
 
     Raises:
         LawmError: The run, its data or its world model cannot be read, or nothing is held out.
@@ -134,7 +147,8 @@ def effects_of_run(run: Path) -> Effects:
             f"{folder.config_file} has data.held_out = {config['data']['held_out']}, which leaves "
             "no held-out episodes to start from. Take runs that hold some out."
         )
-    return action_effects(model, data.held_out_episodes())
+    episodes = data.held_out_episodes()
+    return action_effects(model, episodes), spread(model, episodes)
 
 
 def measure(folder: Path) -> list[Row]:
@@ -150,8 +164,12 @@ def measure(folder: Path) -> list[Row]:
             found[run.parent.name][run] = cell
     rows: list[Row] = []
     for task, cells in found.items():
-        effects = {run: effects_of_run(run) for run in cells}
         oracles = [run for run, (method, _, _) in cells.items() if method == ORACLE]
+        if not oracles:
+            continue
+        measured = {run: effects_of_run(run) for run in cells}
+        effects = {run: of_run for run, (of_run, _) in measured.items()}
+        unit = measured[oracles[0]][1]  # one for all: few labelled episodes spread otherwise
         for run, cell in cells.items():
             others = [effects[oracle] for oracle in oracles if oracle != run]
             if len({of_run[0].shape for of_run in [effects[run], *others]}) > 1:
@@ -160,8 +178,10 @@ def measure(folder: Path) -> list[Row]:
                     "of the same data.shards and data.held_out."
                 )
             for i, horizon in enumerate(HORIZONS if others else ()):
-                reference = torch.stack([of_other[i] for of_other in others]).mean(dim=0)
-                compared = (round(value, 4) for value in compare(effects[run][i], reference))
+                references = [of_other[i] / unit for of_other in others]
+                compared = (
+                    round(value, 4) for value in compare(effects[run][i] / unit, references)
+                )
                 rows.append(Row(task, *cell, horizon, *compared))
     if not rows:
         raise LawmError(
@@ -199,4 +219,4 @@ if __name__ == "__main__":
     main()
 
 
-__all__ = ["Row", "action_effects", "compare", "effects_of_run", "main", "measure"]
+__all__ = ["Row", "action_effects", "compare", "effects_of_run", "main", "measure", "spread"]

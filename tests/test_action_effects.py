@@ -10,7 +10,7 @@ from model_factory import OBS_DIM, VARIANTS, make_batch, make_model
 from tiny_runs import CONF
 
 from lawm.batch import EpisodeBatch
-from lawm.benchmarks.action_effects import HORIZONS, Row, action_effects, compare, main
+from lawm.benchmarks.action_effects import HORIZONS, Row, action_effects, compare, main, spread
 
 EPISODES, STEPS = 3, 40
 
@@ -56,12 +56,33 @@ def test_what_lies_behind_an_episodes_end_is_no_start_and_no_action():
 @pytest.mark.parametrize(("factor", "expected"), [(1.0, (1, 1, 0)), (0.5, (0.5, 1, 0.25))])
 def test_effects_that_are_smaller_have_a_smaller_slope(factor, expected):
     reference = torch.randn(50, 4)
-    assert compare(factor * reference, reference) == pytest.approx(expected, abs=1e-5)
+    assert compare(factor * reference, [reference]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_effects_of_other_dimensions_are_errors():
     one, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    assert compare(one, other) == (0.0, 0.0, 2.0)
+    assert compare(one, [other]) == (0.0, 0.0, 2.0)
+
+
+@pytest.mark.parametrize("references", [2, 3, 5])
+def test_the_references_own_errors_attenuate_nothing(references):
+    generator = torch.Generator().manual_seed(0)
+    truth, *noise = torch.randn(references + 1, 5000, 4, generator=generator)
+    noisy = [truth + 0.5 * own for own in noise]
+    assert compare(truth, noisy) == pytest.approx((1.0, 1.0, 0.0), abs=0.02)
+    shrunk = compare(0.5 * truth, noisy)
+    assert shrunk == pytest.approx((0.5, 1.0, 0.25), abs=0.02)
+
+
+def test_effects_are_in_units_of_the_observations_whatever_a_model_standardises_by():
+    model, other = make_model().eval(), make_model().eval()
+    decoder = next(decoder for _, decoder in other.observation_decoder.items())
+    with torch.no_grad():
+        decoder.std.mul_(2.0)
+    episodes = make_episodes()
+    for x, y in zip(action_effects(model, episodes), action_effects(other, episodes), strict=True):
+        torch.testing.assert_close(2.0 * x, y)
+    assert torch.equal(2.0 * spread(model, episodes), spread(other, episodes))
 
 
 def test_rows_of_a_grid_compare_with_the_other_oracles(finished_run, tmp_path):

@@ -23,6 +23,7 @@ from lawm.envs.simulator_process import SimulatorFault
 from lawm.errors import LawmError
 from lawm.evaluation import Evaluator
 from lawm.evaluation_result import EvaluationResult
+from lawm.random_state import random_state_kept
 from lawm.renderer_spec import RendererSpec
 
 IMAGINED_VALUE = "evaluation/imagined_value"
@@ -246,8 +247,7 @@ def _left_untouched(module: pl.LightningModule) -> Iterator[None]:
     """Put back the global random number generators and each submodule's mode."""
     modes = {submodule: submodule.training for submodule in module.modules()}
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    devices = [module.device] if module.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    with random_state_kept(module.device):
         try:
             yield
         finally:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import lightning.pytorch as pl
-import torch
 
 from lawm.batch import Batch
+from lawm.random_state import random_state_kept
 from lawm.world_model import WorldModel
 
 
@@ -50,8 +50,7 @@ class HeldOutWindowsCallback(pl.Callback, ABC):
             return
         model = pl_module.model
         assert isinstance(model, WorldModel)
-        devices = [pl_module.device] if pl_module.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
+        with random_state_kept(pl_module.device):
             self.look(trainer, model, batch.first_labelled(self._num_rows))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lawm.callbacks.policy_look import PolicyLookCallback
+from lawm.random_state import random_state_kept
 from lawm.rssm import ModelState
 
 IMAGINED_REWARD = "selection/imagined_reward"
@@ -66,7 +68,7 @@ class OfflineSelectionCallback(PolicyLookCallback):
     @property
     def selected(self) -> tuple[int, float] | None:
         """None before the first look."""
-        return max(self.points, key=lambda point: point[1], default=None)
+        return max(self.points, key=lambda point: _rank(point[1]), default=None)
 
     def state_dict(self) -> dict[str, Any]:
         """The points so far."""
@@ -87,7 +89,7 @@ class OfflineSelectionCallback(PolicyLookCallback):
         for logger in trainer.loggers:
             logger.log_metrics({IMAGINED_REWARD: reward}, trainer.global_step)
         # A collective call: all ranks have the same mean
-        if self._checkpoint_path and (before is None or reward > before[1]):
+        if self._checkpoint_path and (before is None or _rank(reward) > _rank(before[1])):
             trainer.save_checkpoint(self._checkpoint_path, weights_only=True)
 
 
@@ -105,11 +107,14 @@ def imagined_reward(
     Starts and random numbers are the same at every call, and training's are left alone.
     """
     start = starts(num_starts).to(module.device)
-    devices = [module.device] if module.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    with random_state_kept(module.device):
         torch.manual_seed(seed + trainer.global_rank)
         rewards = _imagines(module).rollout_reward(start, num_steps)
     return float(trainer.strategy.reduce(rewards.mean(), reduce_op="mean"))
+
+
+def _rank(reward: float) -> float:
+    return reward if math.isfinite(reward) else -math.inf  # nothing compares with NaN
 
 
 def _imagines(module: pl.LightningModule) -> ImaginesRewards:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lawm.callbacks.offline_selection import imagined_reward
 from lawm.continued_starts import ContinuedStarts
 from lawm.errors import LawmError
+from lawm.random_state import random_state_kept
 from lawm.rssm import ModelState
 
 TRIAL_REWARD = "selection/trial_reward"
@@ -95,7 +96,7 @@ class PolicyTrials(pl.Callback):
             }
         self.rewards.append(reward)
         if done + 1 < self._trials:
-            _replace(pl_module, self._fresh_weights(done + 1))
+            _replace(pl_module, self._fresh_weights(done + 1, pl_module.device))
             optimizer.state.clear()
             return
         _replace(pl_module, self._best["weights"])
@@ -107,9 +108,9 @@ class PolicyTrials(pl.Callback):
             f"of an imagined step after {self._trial_steps} updates each: {rewards}."
         )
 
-    def _fresh_weights(self, trial: int) -> dict[str, Tensor]:
+    def _fresh_weights(self, trial: int, device: torch.device) -> dict[str, Tensor]:
         """The same on every process."""
-        with torch.random.fork_rng(devices=[]):
+        with random_state_kept(device):
             torch.manual_seed(hash((self._seed, trial)))
             return self._fresh().state_dict()
 

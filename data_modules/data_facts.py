@@ -41,6 +41,7 @@ def data_spec(
         return_best=float(returns.max()) if len(returns) else float("nan"),
         terminates=store.terminates(training),
         renderer=next((h.renderer for h in headers if h.renderer), None),
+        reward_size=store.reward_size(training),
     )
 
 

@@ -25,6 +25,7 @@ from lawm.spec import ObservationSpec
 
 MIN_STD = 1e-3  # a dimension that hardly moves is not blown up by standardisation
 LEAST_CHANGE = 1e-2  # of the deviation: nor are the rounding errors of one that moves slowly
+REWARD_EPISODES = 1_000
 STATISTICS_BLOCK = 65_536  # rows at a time, so that float64 copies stay small
 
 
@@ -172,6 +173,20 @@ class EpisodeStore:
     def terminates(self, episodes: range) -> bool:
         """Whether one of these episodes ends in a terminal state."""
         return bool(self.terminated[episodes.start : episodes.stop].any())
+
+    def reward_size(self, episodes: range) -> float:
+        """Root mean square of their known rewards other than 0; NaN if there are none.
+
+        Of very many episodes about REWARD_EPISODES at even distance are read.
+        """
+        known = np.flatnonzero(self.has_reward[episodes.start : episodes.stop]) + episodes.start
+        squares, count = 0.0, 0
+        for number in known[:: max(1, len(known) // REWARD_EPISODES), None]:
+            steps = int(np.diff(self.offset[number[0] : number[0] + 2])[0]) - 1
+            rewards = self.rows.windows("reward", number, np.zeros(1, np.int64), steps).double()
+            squares += float(rewards.square().sum())
+            count += int(rewards.count_nonzero())
+        return float(np.sqrt(squares / count)) if count else float("nan")
 
     def observation_specs(self, episodes: range) -> dict[str, ObservationSpec]:
         """Shape of each observation; for states the statistics over ``episodes``."""

@@ -156,6 +156,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         check_windows(
             store,
             self.window,
+            self.batch_size,
             self.labelled_ratio,
             ", ".join(str(header.path) for header in self._headers),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -37,12 +38,15 @@ def check_settings(
         )
 
 
-def check_windows(store: EpisodeStore, window: int, labelled_ratio: float, where: str) -> None:
-    """Refuse a window that fits nowhere; tell what the settings leave unused.
+def check_windows(
+    store: EpisodeStore, window: int, batch_size: int, labelled_ratio: float, where: str
+) -> None:
+    """Refuse a window that fits nowhere; tell what the settings leave unused or weigh down.
 
     Args:
         store: The data.
         window: Transitions.
+        batch_size: Windows in a batch of one process.
         labelled_ratio: Share of labelled windows.
         where: The shards, for the message.
 
@@ -69,6 +73,13 @@ def check_windows(store: EpisodeStore, window: int, labelled_ratio: float, where
         rank_zero_info(
             "There are no action-free episodes: every window is labelled, and "
             f"data.labelled_ratio = {labelled_ratio} is not used."
+        )
+    elif batch_size * labelled_ratio < 1.0:
+        rank_zero_warn(
+            f"data.batch_size = {batch_size} and data.labelled_ratio = {labelled_ratio} leave "
+            f"{1.0 - batch_size * labelled_ratio:.0%} of a process's batches without a labelled "
+            "window, and what labels teach weighs less by that. Batches of "
+            f"{math.ceil(1.0 / labelled_ratio)} or more have one each."
         )
 
 

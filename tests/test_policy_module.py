@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from model_factory import VARIANTS, make_model, make_spec
@@ -151,6 +153,25 @@ def test_the_critics_value_is_in_units_of_return():
     torch.nn.init.ones_(module.critic.output.bias)
     value = module.start_value({"state": torch.zeros(2, 5).numpy()})
     assert value == pytest.approx([50.0, 50.0], rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e3])
+def test_the_loss_does_not_know_in_which_unit_rewards_come(size):
+    def loss(factor):
+        torch.manual_seed(0)
+        spec = dataclasses.replace(make_spec(), reward_size=factor)
+        model = make_model(spec=spec)
+        torch.nn.init.normal_(model.reward_head.output.weight, std=10.0)
+        module = LatentPolicyModule(model, spec, hidden=16, horizon=5)
+        torch.nn.init.normal_(module.critic.output.weight)
+        torch.nn.init.normal_(module.target_critic.output.weight)
+        return module.compute_loss(starts(module, 16))
+
+    one, logs = loss(1.0)
+    other, scaled = loss(size)
+    torch.testing.assert_close(one, other)
+    for name in ("imagined_reward", "imagined_return", "value", "return_scale"):
+        torch.testing.assert_close(size * logs[name], scaled[name])
 
 
 def test_imagination_follows_the_model_step_by_step():

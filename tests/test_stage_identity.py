@@ -107,6 +107,7 @@ def test_a_setting_that_older_runs_lack_keeps_the_fingerprint_at_their_value():
 def test_a_resumed_run_keeps_what_its_configuration_could_not_say():
     older = {"world_model": {"options": {"free_nats": 0.5}, "model": {"free_running_share": 0.5}}}
     assert unknown_to(older) == {
+        "world_model.model.reward_unit": None,
         "world_model.options.labelled_warmup_steps": 0,
         "world_model.options.share_weights": False,
     }

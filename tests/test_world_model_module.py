@@ -318,6 +318,21 @@ def test_the_shared_weights_enter_the_loss(variant):
     assert (shared - apart).item() == pytest.approx(gained.item(), rel=1e-3)
 
 
+@pytest.mark.parametrize("size", [1e-3, 1e3])
+def test_the_loss_does_not_know_in_which_unit_rewards_come(size):
+    batch, loss = make_batch(), []
+    for factor in (1.0, size):
+        torch.manual_seed(0)
+        spec = dataclasses.replace(make_spec(), reward_size=factor)
+        module = WorldModelModule(spec, WorldModelConfig(**SMALL))
+        of_unit = dataclasses.replace(batch, reward=batch.reward * factor)
+        loss.append(loss_of(module, of_unit)[0])
+        predicted = module.model.reward(torch.ones(1, module.model.rssm.feature_size))
+        loss.append(predicted / factor)
+    torch.testing.assert_close(loss[0], loss[2])
+    torch.testing.assert_close(loss[1], loss[3])
+
+
 def test_a_warmup_trains_on_labelled_rows_alone_and_then_on_all():
     options = LossOptions(labelled_warmup_steps=3)
     assert [options.at(step).action_free_weight for step in range(5)] == [0.0, 0.0, 0.0, 1.0, 1.0]
@@ -329,6 +344,15 @@ def test_a_warmup_trains_on_labelled_rows_alone_and_then_on_all():
     for (name, warm), other in zip(module.named_parameters(), alone.parameters(), strict=True):
         assert warm.grad is not None, f"plain DDP stops at {name}"
         torch.testing.assert_close(warm.grad, other.grad)
+
+
+def test_held_out_r2_is_the_plain_one():
+    module = make_module()
+    predicted, target = torch.randn(2, 8, make_spec().action_dim)
+    error = (predicted - target).square().sum() / (target - target.mean(dim=0)).square().sum()
+    for metric in (module.r2_inverse, module.r2_action):
+        metric.update(predicted, target)
+        torch.testing.assert_close(metric.compute(), 1.0 - error)
 
 
 def test_target_rate_raises_beta_above_the_target_and_lowers_it_below():

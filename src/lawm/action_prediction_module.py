@@ -53,7 +53,7 @@ class ActionPredictionModule(StageModule[Batch]):
         self.model = ActionPredictor(spec, model)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.warmup_steps, self.cooldown = warmup_steps, cooldown
-        self.r2 = R2Score(spec.action_dim, multioutput="variance_weighted")
+        self.r2 = R2Score(multioutput="variance_weighted")
 
     def compute_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Squared error of the labelled rows' actions, summed over A; zero if there are none."""

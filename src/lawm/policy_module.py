@@ -48,10 +48,9 @@ class LatentPolicyModule(StageModule[ModelState]):
         entropy: Weight of the entropy bonus. A policy that must be noisy in imagination keeps away
             from what it can only just do, and so survives the model's errors in the environment.
         prior_weight: Weight of -log p(u|s): what leaves the prior must pay for it in return, which
-            is scaled alike in all tasks. With the entropy it makes KL(pi||p), as in Tirumala et
-            al., "Behavior Priors for Efficient Reinforcement Learning" (2022), Eq. 3. A region
-            alone needs another size for each task: too small, and a policy cannot do what the
-            data rarely show; too large, and it exploits the model, so that returns rise and fall.
+            is scaled alike in all tasks; a step pays for itself, not in the value. A region alone
+            needs another size for each task: too small, and a policy cannot do what the data
+            rarely show; too large, and it exploits the model, so that returns rise and fall.
         prior_distance: Up to which distance of the policy's mode from the prior, half of its square
             in deviations, the weight falls; see :mod:`lawm.prior_weight`. 0: the weight stays.
         target_rate: Share by which the target critic moves towards the critic at each update. Too
@@ -121,7 +120,7 @@ class LatentPolicyModule(StageModule[ModelState]):
         self.policy = LatentPolicy(features, self.constraint.size, hidden, num_layers)
         self.critic = MLP(features, hidden, 1, num_layers, output_scale=0.0)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self.scale = PercentileScale()
+        self.scale = PercentileScale(least=world_model.reward_unit)
         self.horizon, self.gamma, self.lambda_ = horizon, gamma, lambda_
         self.entropy_coef = entropy
         self.prior_weight = PriorWeight(prior_weight, prior_distance)
@@ -134,7 +133,7 @@ class LatentPolicyModule(StageModule[ModelState]):
     def value(self, critic: MLP, features: Tensor) -> Tensor:
         """v(s) in units of return. The network predicts (1 - gamma) v, of a reward's size."""
         out: Tensor = critic(features).squeeze(-1).float() / (1.0 - self.gamma)
-        return out
+        return out * self.world_model.reward_unit
 
     def compute_loss(self, start: ModelState) -> tuple[Tensor, dict[str, Tensor]]:
         """Actor and critic loss from a batch of start states, and what they are made of."""
@@ -161,7 +160,7 @@ class LatentPolicyModule(StageModule[ModelState]):
 
         # Critic: regression on the same returns, features without history
         value = self.value(self.critic, imagined.features[:-1].detach())
-        error = (value - returns.detach()) * (1.0 - self.gamma)
+        error = (value - returns.detach()) * (1.0 - self.gamma) / self.world_model.reward_unit
         critic_loss = (weight * 0.5 * error.square()).mean()
 
         logs = self._logs(imagined, returns, value, scale)

@@ -46,17 +46,21 @@ def arrival(discount: Tensor) -> Tensor:
 class PercentileScale(nn.Module):
     """Moving range of the returns, from the 5th to the 95th percentile (DreamerV3, Eq. 7).
 
-    Dividing by ``max(1, range)`` gives one entropy weight for tasks of any reward scale, without
-    blowing up the noise of returns that are near zero.
+    Dividing by ``max(least, range)`` gives one entropy weight for tasks of any reward scale,
+    without blowing up the noise of returns that are near zero.
+
+    Args:
+        decay: Of the moving range, per update.
+        least: Size of a reward, below which returns are not told apart.
     """
 
     low: Tensor
     high: Tensor
     started: Tensor
 
-    def __init__(self, decay: float = 0.99) -> None:
+    def __init__(self, decay: float = 0.99, least: float = 1.0) -> None:
         super().__init__()
-        self.decay = decay
+        self.decay, self.least = decay, least
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
         self.register_buffer("started", torch.zeros(()))
@@ -69,7 +73,7 @@ class PercentileScale(nn.Module):
 
     @torch.no_grad()
     def update(self, percentiles: Tensor) -> Tensor:
-        """Fold in one batch's percentiles; returns the scale, a scalar of at least 1.
+        """Fold in one batch's percentiles; returns the scale, a scalar.
 
         Those that are not finite are left out, so that they do not stay for ever.
         """
@@ -80,7 +84,7 @@ class PercentileScale(nn.Module):
         self.low.lerp_(percentiles[0], weight)
         self.high.lerp_(percentiles[1], weight)
         self.started.fill_(1.0)
-        return (self.high - self.low).clamp_min(1.0)
+        return (self.high - self.low).clamp_min(self.least)
 
 
 __all__ = ["PercentileScale", "arrival", "lambda_returns"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,6 +20,9 @@ class ObservationSpec:
     change: tuple[float, ...] = ()  # root mean square of o_{t+1} - o_t, never below 1e-2 of std
 
 
+USUAL_REWARD_SIZE = (0.05, 5.0)  # of a step; the suite's are 0 to 1 in each control step
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """Shapes, units and origin of a data set; plain numbers only, so that it fits a checkpoint."""
@@ -33,6 +37,17 @@ class DataSpec:
     return_best: float = float("nan")
     terminates: bool = True  # whether an episode of the data ends in a terminal state
     renderer: RendererSpec | None = None  # of the images; None without, and where it is unknown
+    reward_size: float = float("nan")  # root mean square of the known rewards other than 0
+
+    @property
+    def reward_unit(self) -> float:
+        """Rewards divided by it have the size that losses and policy are made for.
+
+        1 for rewards of the suite's size and where none is known, else their size.
+        """
+        low, high = USUAL_REWARD_SIZE
+        is_usual = math.isnan(self.reward_size) or low <= self.reward_size <= high
+        return 1.0 if is_usual else self.reward_size
 
     @property
     def action_dim(self) -> int:

@@ -20,6 +20,7 @@ from lawm.batch import Batch, EpisodeBatch
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
 from lawm.errors import LawmError
 from lawm.policy_module import LatentPolicyModule
+from lawm.random_state import random_state_kept
 from lawm.rssm import ModelState
 from lawm.world_model import WorldModel
 
@@ -169,7 +170,8 @@ class StartStateDataModule(pl.LightningDataModule):
             return
         first, stride = self._first_and_stride()
         share = share_of(self.data.episodes(), first, stride)
-        with torch.random.fork_rng(devices=[]):
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        with random_state_kept(device):
             torch.manual_seed(self.seed + first)
             self.states = posterior_states(self.world_model.eval(), share)
 

@@ -56,6 +56,8 @@ class WorldModelConfig:
         feature_dropout: Dropout of s where actions are learned from labels: in q_act, q_free and
             the decoder. An action read out of u generalises, one read out of s is remembered.
         reward_dropout: Dropout in the reward head.
+        reward_unit: Size of a reward, by which the loss of rewards, the values of stage 2 and the
+            least scale of returns are measured; None: :attr:`lawm.spec.DataSpec.reward_unit`.
         inverse_gradient: Factor on the gradient by which the dynamics of action-free rows train
             what infers their actions, where the action enters the recurrence. Above 0 it infers
             actions that help prediction, and with few labels these are not those that were taken.
@@ -92,6 +94,7 @@ class WorldModelConfig:
     action_dropout: float = 0.3
     feature_dropout: float = 0.5
     reward_dropout: float = 0.0
+    reward_unit: float | None = None
     inverse_gradient: float = 0.0
     free_running_share: float = 0.0
     observation_loss: ObservationLossName = "reconstruction"
@@ -139,6 +142,7 @@ class WorldModel(nn.Module):
         super().__init__()
         self.spec = spec
         self.config = config
+        self.reward_unit = config.reward_unit or spec.reward_unit
         c = config
         stoch = make_latent(c.stoch_kind, c.stoch, c.stoch_classes)
         latent_action = make_latent(c.latent_action_kind, c.latent_action, c.latent_action_classes)
@@ -241,9 +245,9 @@ class WorldModel(nn.Module):
         return ModelState(h, self.rssm.latent.mode(params))
 
     def reward(self, next_features: Tensor) -> Tensor:
-        """Mean of ``p(r_t | s_{t+1})``: ``(..., D + Z) -> (..., )``."""
+        """Mean of ``p(r_t | s_{t+1})`` in the data's units: ``(..., D + Z) -> (..., )``."""
         out: Tensor = self.reward_head(next_features).squeeze(-1).float()
-        return out
+        return out * self.reward_unit
 
     def continue_logit(self, next_features: Tensor) -> Tensor | None:
         """Log-odds that the transition into s_{t+1} was not terminal; None if none ever is."""

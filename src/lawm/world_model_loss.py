@@ -1,10 +1,10 @@
 """The losses of stage 1, by source: labelled rows and action-free rows.
 
-    labelled     log p(o) + log p(r) + log p(a|s,u) - KL(q(z)||p(z)) - beta_u KL(q_act||p(u))
-    action-free  log p(o) (+ log p(r)) - KL(q(z)||p(z)) - beta_u KL(q_free||p(u))
-                 and, with self_labels, - log p(a|s,u) - beta_u KL(q_act||p(u)) in place of q_free's
+    labelled     - log p(o) - log p(r) - log p(a|s,u) + KL(q(z)||p(z)) + beta_u KL(q_act||p(u))
+    action-free  - log p(o) (- log p(r)) + KL(q(z)||p(z)) + beta_u KL(q_free||p(u))
+                 and, with self_labels, - log p(a|s,u) + beta_u KL(q_act||p(u)) in place of q_free's
                  KL, where a = sg(mean of p(a|s, mode of q_free))
-    alignment    on labelled rows: -log p(a|s, u ~ q_free), KL(sg(q_act)||q_free)
+    alignment    on labelled rows: - log p(a|s, u ~ q_free) + KL(sg(q_act)||q_free)
 
 The alignment is our own derivation. Means over labelled rows and means over action-free rows are
 added with weights of their own, so that the mixing ratio is not silently a loss weight. What
@@ -61,7 +61,7 @@ class LossOptions:
     Args:
         kl_balance: Share of the state KL's gradient that trains the prior (DreamerV2, Alg. 2).
         free_nats: The state KL below this many nats a step is not pushed further.
-        reward_std: Standard deviation of p(r|s), in the data's units of reward per step.
+        reward_std: Standard deviation of p(r|s), in units of a reward's size.
         inverse_kl_gradient: Factor on the gradient of the action-free rows' KL(q_free||p) that
             reaches q_free; 0 lets it train the prior alone. None: 0 where u reaches the dynamics
             through a bounded action and beta is set by hand, else 1. Without self_labels.
@@ -172,7 +172,8 @@ def world_model_terms(
 
     # heads read all steps, and the results are cut: a cut through the features costs a copy
     predicted = model.reward(observed.features)[1:]
-    reward = 0.5 * ((predicted - batch.reward.transpose(0, 1)) / options.reward_std).square()
+    reward_std = options.reward_std * model.reward_unit
+    reward = 0.5 * ((predicted - batch.reward.transpose(0, 1)) / reward_std).square()
     logit = model.continue_logit(observed.features)
     continuation = (
         torch.zeros_like(reward)  # no episode of the data ever ends: nothing to learn

@@ -110,8 +110,8 @@ class WorldModelModule(StageModule[Batch]):
         self.dual_learning_rate = dual_learning_rate
         self.warmup_steps = warmup_steps
         self.cooldown = cooldown
-        self.r2_inverse = R2Score(spec.action_dim, multioutput="variance_weighted")
-        self.r2_action = R2Score(spec.action_dim, multioutput="variance_weighted")
+        self.r2_inverse = R2Score(multioutput="variance_weighted")
+        self.r2_action = R2Score(multioutput="variance_weighted")
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """What this update trains; here, for a compiled loss cannot ask which update it is."""

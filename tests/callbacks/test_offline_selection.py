@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import lightning.pytorch as pl
 import torch
 from evaluated_training import PolicyModule, fit
@@ -62,6 +64,12 @@ def test_the_earliest_of_the_highest_is_kept(tmp_path):
     given, drawn = zip(*module.asked, strict=True)
     assert all(torch.equal(start, given[0]) for start in given)
     assert len(set(drawn)) == 1, "policies are compared with the same random numbers"
+
+
+def test_what_is_not_finite_is_never_selected_for_long():
+    callback = selection()
+    callback.points = [(2, math.nan), (4, 1.0), (6, math.inf), (8, 0.5)]
+    assert callback.selected == (4, 1.0)
 
 
 def test_a_last_step_that_was_looked_at_is_looked_at_once():

@@ -31,7 +31,8 @@ def test_every_number_has_a_range_and_its_default_lies_in_it():
     last = {key.rpartition(".")[2] for key, _ in found}
     assert len(found) > 60
     assert last - CHECKED_ELSEWHERE <= set(RANGES)
-    assert set(RANGES) - last == {"inverse_kl_gradient"}, "None by default, all others are numbers"
+    optional = {"inverse_kl_gradient", "reward_unit"}
+    assert set(RANGES) - last == optional, "None by default, all others are numbers"
     check_ranges(build_parser().get_defaults().as_dict())
 
 
@@ -50,6 +51,7 @@ def test_every_number_has_a_range_and_its_default_lies_in_it():
         ("world_model.options.kl_balance", "7", "expected a number from 0 to 1"),
         ("world_model.options.inverse_kl_gradient", "-1", "expected a number from 0 to 1"),
         ("world_model.coefficients.reward", "-1", "expected a number from 0"),
+        ("world_model.model.reward_unit", "0", "expected a number above 0"),
         ("world_model.rate.target", "0", "expected a number above 0"),
         ("world_model.options.labelled_warmup_steps", "-1", "expected a whole number from 0"),
         ("world_model.options.labelled_warmup_steps", "9999999", "ever be trained on. Lower it"),

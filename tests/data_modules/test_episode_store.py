@@ -112,6 +112,14 @@ def state_spec(path, *episodes):
     return store.observation_specs(store.labelled)["state"]
 
 
+def test_the_size_of_a_reward_is_of_known_ones_that_are_not_zero(store):
+    labelled = np.array([*range(1, 7), *range(1000, 1008)])  # of 0 and 4, less a 0
+    assert store.reward_size(range(1, 5)) == pytest.approx(np.sqrt((labelled**2).mean()))
+    held_out = np.arange(2000, 2006)
+    assert store.reward_size(store.held_out) == pytest.approx(np.sqrt((held_out**2).mean()))
+    assert np.isnan(store.reward_size(store.free)), "hidden"
+
+
 def test_deviation_and_change_have_a_floor(tmp_path):
     spec = state_spec(tmp_path / "still.h5", np.full((3, 2), 1e4))
     assert spec.std == (1e-3, 1e-3)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -235,6 +236,16 @@ def test_short_episodes_are_counted(tmp_path):
     with pytest.warns(UserWarning, match=r"2 of 6 episodes are shorter than data\.window = 4"):
         data.setup()
     assert {e for batch in draw(data, 50) for e in episodes_in(batch)} == {1, 2, 4, 5}
+
+
+def test_batches_that_mostly_have_no_labelled_window_are_told(tmp_path):
+    shard = str(write_shard(tmp_path / "a.h5", lengths=[20] * 10))
+    settings = {"labels": "3 episodes", "held_out": "none", "window": 8, "labelled_ratio": 0.1}
+    with pytest.warns(UserWarning, match=r"leave 60% of .* Batches of 10 or more have one each"):
+        MixedTrajectoryDataModule([shard], batch_size=4, **settings).setup()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MixedTrajectoryDataModule([shard], batch_size=10, **settings).setup()
 
 
 def test_labelled_only_uses_the_action_free_episodes_for_nothing(tmp_path):

@@ -52,6 +52,7 @@ RANGES = {
     # dropout and deviations
     **dict.fromkeys(("dropout", "action_dropout", "feature_dropout", "reward_dropout"), DROPOUT),
     **dict.fromkeys(("action_min_std", "action_max_std", "reward_std"), POSITIVE),
+    "reward_unit": POSITIVE,
     # the loss of stage 1
     **dict.fromkeys(("observation", "reward", "continuation", "state_kl"), NOT_NEGATIVE),
     **dict.fromkeys(("action", "align_action", "align_kl"), NOT_NEGATIVE),

@@ -1,0 +1,25 @@
+"""Random numbers that are drawn aside leave those of training as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def random_state_kept(device: torch.device) -> Iterator[None]:
+    """Put torch's generators back at the end: the CPU's, and that of the process's own GPU.
+
+    Of all GPUs it would open a context on each; and `torch.manual_seed` reaches that of the device,
+    too, so that one of the CPU alone is not enough.
+
+    Args:
+        device: On which this process computes.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
+__all__ = ["random_state_kept"]

@@ -17,6 +17,7 @@ LAYERS = {
     "lawm.callbacks": PARTS,
     "lawm.stage_module": LIGHTNING_MODULES,
     "lawm.world_model_module": LIGHTNING_MODULES,
+    "lawm.policy_checkpoint": LIGHTNING_MODULES,
     "lawm.policy_module": LIGHTNING_MODULES,
     "lawm.action_prediction_module": LIGHTNING_MODULES,
     "lawm.acceleration": LIGHTNING_MODULES,

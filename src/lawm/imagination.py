@@ -30,6 +30,7 @@ class ImaginedTrajectory:
     entropy: Tensor  # (H, N), one-sample estimate of the policy's entropy in nats
     half_square: Tensor  # (H, N), SupportConstraint.half_square: how far u is from the prior's mean
     mode_half_square: Tensor  # (H, N), how far the policy's mode is; no gradient
+    choice: Tensor  # (H, N, size), the policy's v
 
 
 class LatentPolicy(nn.Module):
@@ -110,6 +111,7 @@ def imagine(
         entropy=entropy,
         half_square=constraint.half_square(v),
         mode_half_square=constraint.half_square(mean.detach()),
+        choice=v,
     )
 
 

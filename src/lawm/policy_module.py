@@ -14,22 +14,22 @@ from torch.nn.utils import clip_grad_norm_
 
 from lawm.agent import LatentActionAgent
 from lawm.continued_starts import ContinuedStarts
+from lawm.dynamics_ensemble import DynamicsEnsemble, known_steps
+from lawm.errors import LawmError
 from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine, rollout_reward
 from lawm.networks import MLP
 from lawm.optimizer import with_schedule
+from lawm.policy_checkpoint import PolicyCheckpoint
 from lawm.prior_weight import PriorWeight
-from lawm.ranks import of_all_ranks, of_this_rank
+from lawm.ranks import of_all_ranks
 from lawm.returns import PercentileScale, arrival, lambda_returns
 from lawm.rssm import ModelState
 from lawm.spec import DataSpec
-from lawm.stage_module import StageModule
 from lawm.support_constraint import ConstraintConfig, make_constraint
 from lawm.world_model import WorldModel
 
-CONTINUED_KEY = "continued_starts"  # in a checkpoint
 
-
-class LatentPolicyModule(StageModule[ModelState]):
+class LatentPolicyModule(PolicyCheckpoint):
     """Trains a :class:`~lawm.imagination.LatentPolicy` inside a frozen world model.
 
     The actor follows the gradient of imagined lambda-returns through the dynamics (DreamerV2,
@@ -62,9 +62,18 @@ class LatentPolicyModule(StageModule[ModelState]):
         continued_share: Of the rollouts of an update that go on where those of the update before
             ended, see :class:`~lawm.continued_starts.ContinuedStarts`; 0: all begin in the data.
         continued_steps: Steps that such a trajectory is expected to last.
+        disagreement_quantile: Rollouts are cut where an ensemble that learned the dynamics from the
+            data disagrees more than on this share of the data, and the return goes on from the
+            critic's value; None: they never are. See :mod:`lawm.dynamics_ensemble`.
         trials: Policies that are begun, of which the best in imagination goes on, see
             :class:`~lawm.callbacks.policy_trials.PolicyTrials`.
         trial_steps: Updates of each before that.
+
+    Raises:
+        LawmError: An ensemble is wanted, and the world model does not infer the actions it needs.
+
+    Attributes:
+        ensemble: See ``disagreement_quantile``; None until it was trained.
     """
 
     def __init__(
@@ -86,32 +95,13 @@ class LatentPolicyModule(StageModule[ModelState]):
         cooldown: float = 0.5,
         continued_share: float = 0.5,
         continued_steps: int = 100,
+        disagreement_quantile: float | None = None,
         trials: int = 1,
         trial_steps: int = 100,
     ) -> None:
         super().__init__("policy")
-        self.save_hyperparameters(
-            {
-                "spec": spec.to_dict(),
-                "constraint": asdict(constraint),
-                "hidden": hidden,
-                "num_layers": num_layers,
-                "horizon": horizon,
-                "gamma": gamma,
-                "lambda_": lambda_,
-                "entropy": entropy,
-                "prior_weight": prior_weight,
-                "prior_distance": prior_distance,
-                "target_rate": target_rate,
-                "learning_rate": learning_rate,
-                "gradient_clip": gradient_clip,
-                "cooldown": cooldown,
-                "continued_share": continued_share,
-                "continued_steps": continued_steps,
-                "trials": trials,
-                "trial_steps": trial_steps,
-            }
-        )
+        self.save_hyperparameters(ignore=["world_model", "spec", "constraint"])
+        self.save_hyperparameters({"spec": spec.to_dict(), "constraint": asdict(constraint)})
         self.spec = spec
         self.world_model = world_model.requires_grad_(False).eval()
         latent = world_model.latent_action.latent
@@ -127,6 +117,14 @@ class LatentPolicyModule(StageModule[ModelState]):
         self.target_rate = target_rate
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
         self.cooldown = cooldown
+        if disagreement_quantile is not None and not world_model.transition_input.infers_actions:
+            raise LawmError(
+                "policy.disagreement_quantile needs every action, and a world model with "
+                f"transition_input {world_model.config.transition_input} infers none. Leave one "
+                "of the two out."
+            )
+        self.disagreement_quantile = disagreement_quantile
+        self.ensemble: DynamicsEnsemble | None = None
         self.trials, self.trial_steps = trials, trial_steps
         self.continued = ContinuedStarts(continued_share, continued_steps, horizon)
 
@@ -140,18 +138,19 @@ class LatentPolicyModule(StageModule[ModelState]):
         # Imagine under the policy; gradients flow through the frozen dynamics
         imagined = imagine(self.world_model, self.policy, self.constraint, start, self.horizon)
         end, deter = imagined.features[-1], start.h.shape[-1]
-        self.continued.keep(
-            ModelState(end[:, :deter], end[:, deter:]), imagined.continuation.prod(dim=0)
-        )
+        known = known_steps(self.ensemble, self.world_model, self.constraint, imagined)
+        goes_on = imagined.continuation.prod(dim=0) * known[-1]
+        self.continued.keep(ModelState(end[:, :deter], end[:, deter:]), goes_on)
 
         # Lambda-returns with the target critic's values
         discount = self.gamma * imagined.continuation
         next_value = self.value(self.target_critic, imagined.features[1:])
-        returns = lambda_returns(imagined.reward, discount, next_value, self.lambda_)
+        lambda_ = self.lambda_ * torch.cat([known[1:], torch.ones_like(known[:1])])
+        returns = lambda_returns(imagined.reward, discount, next_value, lambda_)
         scale = self.scale.update(self.scale.percentiles(self._of_all_ranks(returns)))
 
         # Actor: scaled returns less KL(pi||p), weighted with the probability of getting there
-        weight = arrival(discount)
+        weight = arrival(discount) * known / known.mean().clamp_min(1e-6)
         objective = returns / scale + self.entropy_coef * imagined.entropy
         distance = self._of_all_ranks(imagined.mode_half_square.mean()[None]).mean()
         prior_weight = self.prior_weight.current()
@@ -165,6 +164,7 @@ class LatentPolicyModule(StageModule[ModelState]):
 
         logs = self._logs(imagined, returns, value, scale)
         logs |= {"prior_distance": distance, "prior_weight": prior_weight}
+        logs |= {} if self.ensemble is None else {"known_share": known.mean()}
         loss = actor_loss + critic_loss
         return loss, {"loss": loss, "actor_loss": actor_loss, "critic_loss": critic_loss, **logs}
 
@@ -237,45 +237,13 @@ class LatentPolicyModule(StageModule[ModelState]):
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
         return norm
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # noqa: ANN401
-        """Without the frozen world model, which has a checkpoint of its own."""
-        state = super().state_dict(*args, **kwargs)
-        return {k: v for k, v in state.items() if not k.startswith("world_model.")}
-
-    def load_state_dict(
-        self,
-        state_dict: Any,  # noqa: ANN401
-        strict: bool = True,
-        assign: bool = False,
-    ) -> Any:  # noqa: ANN401
-        """Restores actor, critic, target and scales; the world model stays as it is.
-
-        A policy of before the prior's weight could fall has none: it is the greatest then.
-        """
-        own = {f"world_model.{k}": v for k, v in self.world_model.state_dict().items()}
-        own |= {f"prior_weight.{k}": v for k, v in self.prior_weight.state_dict().items()}
-        return super().load_state_dict({**own, **state_dict}, strict=strict, assign=assign)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save where the rollouts of every process ended; a collective call."""
-        checkpoint[CONTINUED_KEY] = {
-            name: of_all_ranks(self.trainer, value).cpu()
-            for name, value in self.continued.state_dict().items()
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let them go on; continued by another number of processes, they begin anew."""
-        if self._trainer is None:
-            return
-        rows = {
-            name: of_this_rank(self.trainer, values)
-            for name, values in checkpoint.get(CONTINUED_KEY, {}).items()
-        }
-        self.continued.load_state_dict({k: row for k, row in rows.items() if row is not None})
-
     def agent(self) -> LatentActionAgent:
         """The policy as it is now, sharing weights, for evaluation in an environment."""
         return LatentActionAgent(self.world_model, self.policy, self.constraint)
+
+    def imagined_transitions(self, start: ModelState) -> int:
+        """Of an update from these start states."""
+        return len(start.h) * self.horizon
 
     def rollout_reward(self, start: ModelState, num_steps: int) -> Tensor:
         """See :func:`lawm.imagination.rollout_reward`."""

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 
-def lambda_returns(reward: Tensor, discount: Tensor, next_value: Tensor, lambda_: float) -> Tensor:
+def lambda_returns(
+    reward: Tensor, discount: Tensor, next_value: Tensor, lambda_: float | Tensor
+) -> Tensor:
     """TD(lambda) returns.
 
         R_t = r_t + g_t [(1 - lambda) v(s_{t+1}) + lambda R_{t+1}],   R_H = v(s_H)
@@ -17,7 +19,8 @@ def lambda_returns(reward: Tensor, discount: Tensor, next_value: Tensor, lambda_
         reward: r_t for t in [0, H), ``(H, B)``.
         discount: g_t, the discount times the probability that the episode goes on, ``(H, B)``.
         next_value: v(s_{t+1}) for t in [0, H), ``(H, B)``.
-        lambda_: Between 0 (one-step targets) and 1 (the sum of rewards, and the last value).
+        lambda_: Between 0 (one-step targets) and 1 (the sum of rewards, and the last value); for
+            all steps, or ``(H, B)``.
 
     Returns:
         R_t for t in [0, H), ``(H, B)``.
@@ -35,6 +38,11 @@ def lambda_returns(reward: Tensor, discount: Tensor, next_value: Tensor, lambda_
         following = torch.addcmul(step_target[t], decay[t], following)
         returns.append(following)
     return torch.stack(returns[::-1])
+
+
+def until_first_failure(holds: Tensor) -> Tensor:
+    """1 up to the first step of a rollout in which something does not hold, then 0: ``(H, B)``."""
+    return holds.float().cumprod(dim=0)
 
 
 def arrival(discount: Tensor) -> Tensor:
@@ -87,4 +95,4 @@ class PercentileScale(nn.Module):
         return (self.high - self.low).clamp_min(self.least)
 
 
-__all__ = ["PercentileScale", "arrival", "lambda_returns"]
+__all__ = ["PercentileScale", "arrival", "lambda_returns", "until_first_failure"]

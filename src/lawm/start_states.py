@@ -18,11 +18,14 @@ from torch import Tensor
 
 from lawm.batch import Batch, EpisodeBatch
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
+from lawm.dynamics_ensemble import Transitions
 from lawm.errors import LawmError
 from lawm.policy_module import LatentPolicyModule
 from lawm.random_state import random_state_kept
 from lawm.rssm import ModelState
 from lawm.world_model import WorldModel
+
+MAX_TRANSITIONS = 200_000
 
 
 @torch.no_grad()
@@ -47,6 +50,24 @@ def posterior_states(model: WorldModel, episodes: Iterable[EpisodeBatch]) -> Mod
             "needs one. Use fewer processes."
         )
     return ModelState(torch.cat(all_h), torch.cat(all_z))
+
+
+@torch.no_grad()
+def posterior_transitions(model: WorldModel, episodes: Iterable[EpisodeBatch]) -> Transitions:
+    """Every real transition, with the action that was taken or, where it is unknown, inferred."""
+    device, latent_action = next(model.parameters()).device, model.latent_action
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    for chunk in episodes:
+        batch = as_batch(chunk).to(device)
+        observed = model.observe(batch)
+        before, after = observed.features[:-1], observed.features[1:]
+        free = slice(batch.num_labelled, None)
+        inferred = latent_action.latent.mode(observed.inverse_posterior[:, free])
+        inferred = latent_action.decode(before[:, free], inferred)
+        action = torch.cat([batch.action.transpose(0, 1), inferred], dim=1)
+        happened = torch.arange(len(action), device=device)[:, None] < chunk.length.to(device)
+        parts.append((before[happened], action[happened], after[happened]))
+    return Transitions(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
 def share_of(episodes: Iterable[EpisodeBatch], rank: int, world: int) -> Iterator[EpisodeBatch]:
@@ -181,6 +202,13 @@ class StartStateDataModule(pl.LightningDataModule):
         index = torch.linspace(0, self.states.h.shape[0] - 1, num).long()
         return ModelState(self.states.h[index], self.states.z[index])
 
+    def transitions(self) -> Transitions:
+        """About MAX_TRANSITIONS at most, of episodes at even distance; the data are read again."""
+        first, stride = self._first_and_stride()
+        every = math.ceil(self.data.num_training_states / MAX_TRANSITIONS)
+        share = share_of(self.data.episodes(), first, stride * every)
+        return posterior_transitions(self.world_model.eval(), share)
+
     def describe(self, batch: ModelState) -> list[str]:
         """Where each start state of a batch comes from: shard, episode and step."""
         assert self.states is not None, "setup() first"
@@ -222,4 +250,11 @@ class StartStateDataModule(pl.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
-__all__ = ["StartStateDataModule", "StartStateLoader", "as_batch", "posterior_states", "share_of"]
+__all__ = [
+    "StartStateDataModule",
+    "StartStateLoader",
+    "as_batch",
+    "posterior_states",
+    "posterior_transitions",
+    "share_of",
+]

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from lawm.action_prediction_module import ActionPredictionModule
 from lawm.action_predictor import PseudoLabeller
+from lawm.callbacks.ensemble_training import EnsembleTraining
 from lawm.callbacks.imagination_pictures import ImaginationPicturesCallback
 from lawm.callbacks.latent_action_panel import LatentActionPanelCallback
 from lawm.callbacks.policy_trials import PolicyTrials, refuse_trials_beyond_the_stage
@@ -24,7 +25,6 @@ from lawm.policy_evaluation import PolicyEvaluation
 from lawm.policy_module import LatentPolicyModule
 from lawm.ranks import is_rank_zero
 from lawm.report import build_report
-from lawm.rssm import ModelState
 from lawm.run_folder import RunFolder, StageFolder, StageRecord
 from lawm.spec import DataSpec
 from lawm.stage_faults import told_in_sentences
@@ -242,14 +242,12 @@ class TwoStageTrainer:
         starts = StartStateDataModule(
             world_model.model, self._data, **self._config.start_states, seed=seed
         )
-
-        def imagined_transitions(batch: ModelState) -> int:
-            return int(batch.h.shape[0]) * module.horizon
-
-        trials = PolicyTrials(module, starts.spread, lambda: self._new_policy(world_model), seed)
-        return self._train_policy(
-            module, starts, "imagined return", imagined_transitions, first_step, [trials]
-        )
+        callbacks = [
+            EnsembleTraining(module, starts.transitions, seed),
+            PolicyTrials(module, starts.spread, lambda: self._new_policy(world_model), seed),
+        ]
+        count = module.imagined_transitions
+        return self._train_policy(module, starts, "imagined return", count, first_step, callbacks)
 
     def _fit_cloned_policy(self, first_step: int) -> StageRecord:
         module = self._new_cloned_policy()

@@ -66,7 +66,7 @@ RANGES = {
     "gamma": Range(0, 1, open_high=True),
     "lambda_": SHARE,
     **dict.fromkeys(("entropy", "prior_weight", "prior_distance"), NOT_NEGATIVE),
-    "target_rate": POSITIVE_SHARE,
+    **dict.fromkeys(("target_rate", "disagreement_quantile"), POSITIVE_SHARE),
     "continued_share": SHARE,
     **dict.fromkeys(("continued_steps", "trials", "trial_steps"), COUNT),
     "gradient_clip": POSITIVE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -27,7 +28,7 @@ class LatentActionPanelCallback(HeldOutWindowsCallback):
         file: Written anew each time; none by default.
         context: Steps that are filtered before the prediction starts.
         dimensions: Observation dimensions drawn.
-        rows: Windows that are measured.
+        rows: Windows that are measured, of the first batch; R² is that of all held-out windows.
     """
 
     def __init__(
@@ -36,10 +37,21 @@ class LatentActionPanelCallback(HeldOutWindowsCallback):
         super().__init__(context, rows)
         self._file = file
         self._dimensions = dimensions
+        self._r2: tuple[float, ...] = ()  # of q_free and of q_act
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take R² of all held-out windows, not of this look's alone; a collective call."""
+        if not trainer.sanity_checking:
+            metrics = (getattr(pl_module, name) for name in ("r2_inverse", "r2_action"))
+            self._r2 = tuple(float(metric.compute()) for metric in metrics)
+        super().on_validation_epoch_end(trainer, pl_module)
 
     def look(self, trainer: pl.Trainer, model: WorldModel, batch: Batch) -> None:
         """Measure, judge, draw."""
         panel = measure(model, batch, self._context)
+        inverse, action = self._r2
+        figures = replace(panel.figures, action_r2_inverse=inverse, action_r2_action=action)
+        panel = replace(panel, figures=figures)
         for logger in trainer.loggers:
             logger.log_metrics(scalars(panel.figures), trainer.global_step)
             if isinstance(logger, TensorBoardLogger):

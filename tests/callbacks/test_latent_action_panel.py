@@ -67,6 +67,22 @@ def watched(data, tmp_path_factory):
     return SimpleNamespace(module=module, events=read(folder / "tb"), file=file)
 
 
+def test_r2_is_that_of_all_held_out_windows(data, tmp_path):
+    """The page shows one number and judges by it; here of the windows of two batches."""
+    file = tmp_path / "panel.json"
+    assert len(data.val_dataloader()) == 1
+    data.batch_size = 2
+    try:
+        assert len(data.val_dataloader()) > 1
+        fit(data, tmp_path / "tb", [LatentActionPanelCallback(file, context=CONTEXT)])
+    finally:
+        data.batch_size = 4
+    panel, events = json.loads(file.read_text()), read(tmp_path / "tb")
+    for name in ("action_r2_inverse", "action_r2_action"):
+        last = events.Scalars(f"held_out/{name}")[-1].value
+        assert panel[name] == pytest.approx(last, rel=1e-5)
+
+
 def test_each_validation_writes_a_picture_and_its_figures(watched):
     events = watched.events
     images = events.Images("open_loop")

@@ -181,7 +181,11 @@ def hash_config(
     content |= {"data": data, "fraction": str(fraction), "content": checksums}
     sections, stages = _unread(config)
     content = {key: value for key, value in content.items() if key not in sections}
-    content["stages"] = {k: v for k, v in config["stages"].items() if k not in stages}
+    content["stages"] = {
+        stage: {name: value for name, value in settings.items() if name != "callbacks"}
+        for stage, settings in config["stages"].items()
+        if stage not in stages
+    }
     if "world_model" in content:
         model = as_older_runs_tell("world_model.model", config["world_model"]["model"])
         if not images:

@@ -96,6 +96,8 @@ def test_the_hash_tells_what_decides_a_result_and_nothing_else():
     assert digest(seed=1, name="b", compile="off") == same
     assert digest(data={"shards": ["moved/x.h5"], "labels": "2%", "label_seed": 3}) == same
     assert digest(policy_seed=None) == same
+    watched = {name: {**stage, "callbacks": None} for name, stage in CONFIG["stages"].items()}
+    assert digest(stages=watched) == same, "who watches changes nothing"
     assert digest(model={"image_depth": 32}) == same, "of states it decides nothing"
     assert digest(model={"free_running_share": 0.0}) == same, "as before there was such a setting"
     others = [

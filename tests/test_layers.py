@@ -47,6 +47,7 @@ USES_TORCH = {  # of the data modules
 }
 LIGHTNING_HELPERS = {
     "lawm.checkpoint_io",
+    "lawm.fit_config",
     "lawm.ranks",
     "lawm.run_loggers",
     "lawm.running_means",

@@ -1,12 +1,14 @@
-"""What one `lawm fit` is asked to do, as plain values.
+"""What one `lawm fit` is asked to do, as plain values and the user's callbacks.
 
 The command line builds a :class:`FitConfig`; the two-stage trainer reads it. Neither changes it.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
+
+import lightning.pytorch as pl
 
 from lawm.errors import LawmError
 
@@ -30,6 +32,8 @@ class StageConfig:
         accumulate_grad_batches: Batches per optimizer step.
         precision: Numeric precision, in Lightning's words ("32-true", "bf16-mixed").
         log_every_n_steps: Steps between two rows of ``metrics.csv``.
+        callbacks: Of your own, by class_path, beside lawm's; they are no input of the stage, so
+            they must not change training.
     """
 
     max_steps: int = 2500
@@ -40,11 +44,12 @@ class StageConfig:
     accumulate_grad_batches: int | None = None
     precision: str | None = None
     log_every_n_steps: int | None = None
+    callbacks: list[pl.Callback] | None = None
 
     def trainer_arguments(self) -> dict[str, Any]:
-        """What goes to ``Trainer``: the settings that are its own and not None."""
-        values = asdict(self)
-        del values["checkpoint_every_n_steps"]
+        """What goes to ``Trainer``: the settings that are its own and not None, no callbacks."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        del values["checkpoint_every_n_steps"], values["callbacks"]
         return {key: value for key, value in values.items() if value is not None}
 
 

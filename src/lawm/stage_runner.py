@@ -169,6 +169,7 @@ class StageRunner:
                 RandomStream(self._config.seed_of(self._name)),
                 throughput,
                 *callbacks,
+                *(self._settings.callbacks or ()),
                 progress,
                 HealthCallback(
                     self._name,

@@ -133,3 +133,33 @@ def test_processes_share_the_cores(devices, cores, threads, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(cores)))
     config = parse_fit(["--data.shards", "a.h5", "--trainer.devices", devices]).config
     assert default_threads(config) == threads
+
+
+CALLBACK = """
+from pathlib import Path
+import lightning.pytorch as pl
+
+class WritesSteps(pl.Callback):
+    def __init__(self, file: str) -> None:
+        self.file = Path(file)
+
+    def on_train_end(self, trainer, pl_module):
+        self.file.write_text(f"{type(pl_module).__name__} {trainer.global_step}")
+"""
+
+
+def test_a_stage_takes_callbacks_of_the_user(tiny_data, tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_callbacks.py").write_text(CALLBACK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config, told = tmp_path / "watch.yaml", tmp_path / "told.txt"
+    config.write_text(
+        "stages: {policy: {callbacks: [{class_path: my_callbacks.WritesSteps, "
+        f"init_args: {{file: {told}}}}}]}}}}\n"
+    )
+    options = ("--config", str(config))
+    assert tiny_fit(tiny_data, tmp_path / "refused", *options) == 2
+    assert "--allow-import" in capsys.readouterr().err
+    run = tmp_path / "run"
+    assert tiny_fit(tiny_data, run, *options, "--allow-import", "my_callbacks") == 0
+    assert told.read_text() == "LatentPolicyModule 10"
+    assert "my_callbacks.WritesSteps" in (run / "config.yaml").read_text()

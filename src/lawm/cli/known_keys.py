@@ -22,7 +22,7 @@ SET_BY_LAWM = {
     "trainer.gradient_clip_val": "set `stages.world_model.gradient_clip_val` and "
     "`policy.gradient_clip`",
     "trainer.logger": "a run logs to its tensorboard/ folder and to metrics.csv",
-    "trainer.callbacks": "each stage has its own",
+    "trainer.callbacks": "each stage has its own: set `stages.<stage>.callbacks`",
     "trainer.max_steps": "each stage has its own: `stages.world_model.max_steps` and "
     "`stages.policy.max_steps`",
     "trainer.max_epochs": "the data has no epochs; set `stages.<stage>.max_steps`",

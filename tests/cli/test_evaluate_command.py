@@ -39,6 +39,27 @@ def test_the_environment_can_be_named(finished_run, capsys):
     assert "'tiny/line'" in capsys.readouterr().err
 
 
+def test_the_environment_of_the_run_comes_before_that_of_the_data(tmp_path):
+    """The run was measured in an environment other than the one that its data name."""
+    run, path = tmp_path / "run", tmp_path / "numbers.json"
+    shard = tiny_shard(tmp_path, env_id="unheard/of")
+    assert tiny_fit(shard, run, "--evaluation.env_id", "tiny/line") == 0
+    assert main(["evaluate", str(run), "--episodes", "1", "--json", str(path)]) == 0
+    assert json.loads(path.read_text())["environment"] == "tiny/line"
+
+
+@pytest.mark.parametrize("chosen", ["none", "null"])
+def test_a_run_that_was_measured_nowhere_takes_the_environment_of_the_data(
+    chosen, finished_run, tmp_path
+):
+    config, path = RunFolder(finished_run).config_file, tmp_path / "numbers.json"
+    before, evaluation, settings = config.read_text().partition("\nevaluation:\n")
+    assert evaluation
+    config.write_text(f"{before}{evaluation}  env_id: {chosen}\n{settings}")
+    assert main(["evaluate", str(finished_run), "--episodes", "1", "--json", str(path)]) == 0
+    assert json.loads(path.read_text())["environment"] == "tiny/line"
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

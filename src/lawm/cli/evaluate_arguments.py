@@ -30,7 +30,11 @@ def add_evaluate_parser(commands: Any) -> None:  # noqa: ANN401 (argparse's type
         help="the newest policy (default), the one selected by imagined reward, or the best one by "
         "return in the environment",
     )
-    parser.add_argument("--env_id", help="environment; default the one that the data names")
+    parser.add_argument(
+        "--env_id",
+        help="environment; default the run's own evaluation.env_id, else the one that the data "
+        "names",
+    )
     parser.add_argument(
         "--video", type=Path, metavar="FILE", help="film the first episode (.mp4 or .gif)"
     )

@@ -15,7 +15,8 @@ from lawm.errors import LawmError
 from lawm.evaluation import Recording, evaluate
 from lawm.evaluation_result import EvaluationResult
 from lawm.report import evaluation_numbers, return_text
-from lawm.run_folder import open_run_folder
+from lawm.run_folder import RunFolder, open_run_folder
+from lawm.safe_yaml import read_yaml
 from lawm.saved_run import load
 from lawm.spec import DataSpec
 from lawm.video import check_video_path, write_video
@@ -40,12 +41,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
         check_json_path(args.json)
     agent = load(folder.path, checkpoint=args.checkpoint)
     spec: DataSpec = agent.spec
-    env_id = args.env_id or spec.env_id
-    if not env_id:
-        raise LawmError(
-            f"the data of {args.run} names no environment; give one with --env_id, such as "
-            "--env_id dm_control/cheetah-run."
-        )
+    env_id = args.env_id or _environment_of(folder, spec)
     check_environment(spec, env_id)
     try:
         result = evaluate(
@@ -74,6 +70,21 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.json is not None:
         write_json(args.json, numbers)
     return 0
+
+
+def _environment_of(folder: RunFolder, spec: DataSpec) -> str:
+    """The environment that the run was measured in; where it was in none, that of the data."""
+    config = read_yaml(folder.config_file)
+    settings = config.get("evaluation") if isinstance(config, dict) else None
+    chosen = settings.get("env_id") if isinstance(settings, dict) else None
+    if isinstance(chosen, str) and chosen not in ("", "none"):
+        return chosen
+    if not spec.env_id:
+        raise LawmError(
+            f"neither evaluation.env_id in {folder.config_file} nor the data of the run names an "
+            "environment; give one with --env_id, such as --env_id dm_control/cheetah-run."
+        )
+    return spec.env_id
 
 
 def _print_table(numbers: dict[str, Any], spec: DataSpec, result: EvaluationResult) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lawm.action_prediction_module import ActionPredictionModule
 from lawm.action_predictor import ActionPredictorConfig, ClonedAgent
@@ -31,9 +31,15 @@ def load(run: str | Path, checkpoint: CheckpointName = "last") -> LatentActionAg
             the return in the environment along the run.
 
     Raises:
-        LawmError: There is no such run, no policy in it yet, none was selected, or a
-            checkpoint is damaged.
+        LawmError: There is no such run or checkpoint, no policy in it yet, none was selected, or
+            a checkpoint is damaged.
     """
+    names = get_args(CheckpointName)
+    if checkpoint not in names:
+        raise LawmError(
+            f"checkpoint is {checkpoint!r}; expected one of {', '.join(map(repr, names))}: the "
+            "newest policy, the one selected by imagined reward, or the best in the environment."
+        )
     folder = open_run_folder(Path(run))
     stage = folder.stage("policy")
     if checkpoint == "selected":

@@ -6,7 +6,9 @@ import shutil
 import pytest
 from tiny_runs import tiny_fit, tiny_shard
 
+import lawm
 from lawm.cli import main
+from lawm.errors import LawmError
 from lawm.run_folder import RunFolder
 
 
@@ -90,6 +92,11 @@ def test_data_without_an_environment_needs_one_named(tmp_path, capsys):
     assert main(["evaluate", str(run)]) == 2
     assert "give one with --env_id" in capsys.readouterr().err
     assert main(["evaluate", str(run), "--env_id", "tiny/line", "--episodes", "1"]) == 0
+
+
+def test_a_checkpoint_of_an_unknown_name_is_refused(finished_run):
+    with pytest.raises(LawmError, match=r"'foo'; expected one of 'last', 'selected', 'best'"):
+        lawm.load(finished_run, checkpoint="foo")
 
 
 def test_a_run_that_selected_no_policy_says_so(finished_run, tmp_path, capsys):

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from model_factory import VARIANTS, make_model, make_spec
 
+from lawm.action_predictor import ActionPredictor, ActionPredictorConfig, ClonedAgent
+from lawm.agent import batched_observations
 from lawm.errors import LawmError
 from lawm.policy_module import LatentPolicyModule
+from lawm.spec import ObservationSpec
 
 
 def make_agent(**config):
@@ -59,3 +65,48 @@ def test_a_missing_key_is_named():
 def test_a_wrong_shape_is_named():
     with pytest.raises(LawmError, match=r"'state' has shape \(2, 7\)"):
         make_agent().act({"state": np.zeros((2, 7))})
+
+
+def test_numbers_that_are_not_finite_are_named():
+    obs = np.zeros((3, 5))
+    obs[2, 1] = np.nan
+    with pytest.raises(LawmError, match=r"'state' of environment 2 \(of 3\) is nan at index \[1\]"):
+        make_agent().act({"state": obs})
+    with pytest.raises(LawmError, match=r"is 1e\+300 .* expected finite numbers in float32"):
+        make_agent().act({"state": np.full(5, 1e300)})
+
+
+@pytest.mark.parametrize(
+    ("obs", "message"),
+    [
+        (np.zeros(5), r"of type ndarray; expected a mapping from each of the keys \['state'\]"),
+        (({"state": np.zeros(5)}, {}), r"of type tuple; .*as gymnasium's reset gives, give the f"),
+        ({"state": np.full(5, "x")}, r"'state' is of type <U1; expected numbers"),
+    ],
+)
+def test_what_is_no_observation_is_named(obs, message):
+    with pytest.raises(LawmError, match=message):
+        make_agent().act(obs)
+
+
+def test_keys_of_different_numbers_of_environments_are_named():
+    state = make_spec().observations["state"]
+    spec = replace(
+        make_spec(), observations={"pixels": ObservationSpec((4, 4, 3), "image"), "state": state}
+    )
+    obs = {"pixels": np.zeros((2, 4, 4, 3), np.uint8), "state": np.zeros(5)}
+    with pytest.raises(LawmError, match=r"'pixels' of 2, 'state' of 1\. Give each key a row"):
+        batched_observations(spec, obs, torch.zeros(()))
+
+
+def make_cloned_agent():
+    config = ActionPredictorConfig(before=1, hidden=16, embed=8, num_layers=1)
+    return ClonedAgent(ActionPredictor(make_spec(), config).eval())
+
+
+@pytest.mark.parametrize("make", [make_agent, make_cloned_agent])
+def test_a_state_of_another_number_of_environments_is_named(make):
+    agent = make()
+    _, state = agent.act({"state": np.zeros((2, 5))})
+    with pytest.raises(LawmError, match=r"of 3 environments and the state of 2; expected as many"):
+        agent.act({"state": np.zeros((3, 5))}, state)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lawm.agent import actions_in_units, batched_observations
+from lawm.agent import actions_in_units, batched_observations, check_same_environments
 from lawm.batch import Batch, EpisodeBatch
 from lawm.errors import LawmError
 from lawm.networks import MLP
@@ -168,6 +168,7 @@ class ClonedAgent:
         before = state.embeds if state else None
         if before is None:
             before = embed.expand(-1, self.predictor.config.before, -1)
+        check_same_environments(len(embed), len(before))
         frames = torch.cat([before, embed], dim=1)
         action = self.predictor.of_frames(frames.flatten(1))
         out = actions_in_units(self.spec, action)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +56,9 @@ class LatentActionAgent:
             Actions in the environment's units, ``(n, A)`` or ``(A,)``, and the next state.
 
         Raises:
-            LawmError: A key is missing or has another shape or type than in the data.
+            LawmError: The observation is no mapping, lacks a key, has one of another shape or type
+                than in the data or with numbers that are not finite, or is of another number of
+                environments than the state.
         """
         s, single = self._filter(obs, state)
         latent_action = self.model.latent_action
@@ -71,7 +74,7 @@ class LatentActionAgent:
         """The filtered state at the first observations of n episodes; ``obs`` as for :meth:`act`.
 
         Raises:
-            LawmError: A key is missing or has another shape or type than in the data.
+            LawmError: As for :meth:`act`.
         """
         state, _ = self._filter(obs, None)
         return state
@@ -83,7 +86,9 @@ class LatentActionAgent:
         like = next(self.model.parameters())
         batched, single = batched_observations(self.spec, obs, like)
         num = next(iter(batched.values())).shape[0]
-        state = state or self.initial_state(num)
+        if state is None:
+            state = self.initial_state(num)
+        check_same_environments(num, len(state.h))
         return self.model.filter_step(state.h, self.model.encoder(batched)), single
 
 
@@ -95,14 +100,41 @@ def actions_in_units(spec: DataSpec, action: Tensor) -> NDArray[np.float32]:
     return in_units.astype(np.float32)
 
 
+def check_same_environments(num: int, remembered: int) -> None:
+    """Refuse a state of other episodes than the observation's.
+
+    Args:
+        num: Environments that the observation is of.
+        remembered: Environments that the state is of.
+
+    Raises:
+        LawmError: They differ.
+    """
+    if num != remembered:
+        raise LawmError(
+            f"The observation is of {num} environments and the state of {remembered}; expected as "
+            "many. Give the state that the last call returned for the same environments, or None "
+            "where their episodes start."
+        )
+
+
 def batched_observations(
     spec: DataSpec, obs: dict[str, NDArray[np.generic]], like: Tensor
 ) -> tuple[dict[str, Tensor], bool]:
     """Tensors with a batch dimension on the device of ``like``, and whether there was none before.
 
     Raises:
-        LawmError: A key is missing or has another shape or type than in the data.
+        LawmError: No mapping, or a key is missing, has another shape or type than in the data,
+            holds numbers that are not finite, or is of another number of environments.
     """
+    if not isinstance(obs, Mapping):
+        hint = ""
+        if isinstance(obs, tuple):
+            hint = " Of a pair (observation, info), as gymnasium's reset gives, give the first."
+        raise LawmError(
+            f"The observation is of type {type(obs).__name__}; expected a mapping from each of the "
+            f"keys {sorted(spec.observations)} to an array.{hint}"
+        )
     batched: dict[str, Tensor] = {}
     single = False
     for key, item in spec.observations.items():
@@ -117,6 +149,11 @@ def batched_observations(
                 f"Observation '{key}' is of type {value.dtype}; expected an image of uint8, "
                 "0 to 255. Give the picture as it was rendered."
             )
+        if value.dtype.kind not in "fiub":
+            raise LawmError(
+                f"Observation '{key}' is of type {value.dtype}; expected numbers. Give an array of "
+                "float32."
+            )
         if value.shape == item.shape:
             single = True
             value = value[None]
@@ -126,9 +163,35 @@ def batched_observations(
                 f"trained on {item.shape}, or (n, {', '.join(map(str, item.shape))}) for n "
                 "environments at once."
             )
-        dtype = like.dtype if item.kind == "state" else torch.uint8
-        batched[key] = torch.as_tensor(value).to(like.device, dtype)
+        tensor = torch.as_tensor(value).to(like.dtype if item.kind == "state" else torch.uint8)
+        _refuse_not_finite(key, value, tensor)
+        batched[key] = tensor.to(like.device)
+    rows = {key: len(tensor) for key, tensor in batched.items()}
+    if len(set(rows.values())) > 1:
+        raise LawmError(
+            "The keys of the observation are of different numbers of environments: "
+            f"{', '.join(f'{key!r} of {num}' for key, num in rows.items())}. Give each key a row "
+            "for each environment."
+        )
     return batched, single
 
 
-__all__ = ["AgentState", "LatentActionAgent", "actions_in_units", "batched_observations"]
+def _refuse_not_finite(key: str, value: NDArray[np.generic], tensor: Tensor) -> None:
+    """``tensor`` is ``value`` as the networks read it, with a batch dimension."""
+    wrong = (~torch.isfinite(tensor)).nonzero()
+    if len(wrong):
+        row, *index = wrong[0].tolist()
+        raise LawmError(
+            f"Observation '{key}' of environment {row} (of {len(tensor)}) is "
+            f"{value[row, *index]} at index {index}; expected finite numbers in "
+            f"{str(tensor.dtype).removeprefix('torch.')}. Look for the cause in the environment."
+        )
+
+
+__all__ = [
+    "AgentState",
+    "LatentActionAgent",
+    "actions_in_units",
+    "batched_observations",
+    "check_same_environments",
+]

@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lawm.callbacks.evaluation_point import EvaluationPoint, PredictsReturn, write_csv
 from lawm.callbacks.policy_look import PolicyLookCallback
-from lawm.envs.simulator_process import SimulatorFault
+from lawm.envs.simulator_fault import SimulatorFault
 from lawm.errors import LawmError
 from lawm.evaluation import Evaluator
 from lawm.evaluation_result import EvaluationResult
@@ -143,7 +143,7 @@ class EvaluationCallback(PolicyLookCallback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the evaluations of the checkpoint."""
         self.results = [EvaluationPoint.from_dict(values) for values in state_dict["results"]]
-        done = [point for point in self.results if point.result]
+        done = [point for point in self.results if math.isfinite(point.mean)]
         self.best = max(done, key=lambda point: point.mean, default=None)
         self.final = self.results[-1] if self.results and self.results[-1].final else None
 
@@ -191,7 +191,7 @@ class EvaluationCallback(PolicyLookCallback):
         self.results.append(point)
         if point.final:
             self.final = point
-        if point.result is None or (self.best and not point.mean > self.best.mean):
+        if not math.isfinite(point.mean) or (self.best and point.mean <= self.best.mean):
             return False
         self.best = point
         return True

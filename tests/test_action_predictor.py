@@ -21,7 +21,7 @@ from lawm.action_predictor import (
     PseudoLabeller,
 )
 from lawm.batch import EpisodeBatch
-from lawm.envs.simulator_process import SimulatorFault
+from lawm.envs.simulator_fault import SimulatorFault
 from lawm.errors import LawmError
 from lawm.fit_config import EvaluationConfig
 from lawm.policy_evaluation import PolicyEvaluation

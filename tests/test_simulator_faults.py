@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import time
 
+import numpy as np
 import pytest
-from tiny_runs import ENV_ID, LineEnv, tiny_fit
+from tiny_runs import ENV_ID, OBS_DIM, LineEnv, tiny_fit
 
 from lawm.cli import main
 from lawm.envs import registry
@@ -21,6 +23,14 @@ FAULTS = {
         lambda: (_ for _ in ()).throw(LawmError("no off-screen renderer works")),
         "no off-screen renderer works",
     ),
+    "reward is NaN": (
+        lambda: ({"state": np.zeros(OBS_DIM)}, math.nan, False, False),
+        "at step 1 of the episode of seed 1000 in tiny/line, the simulator gave a reward of nan",
+    ),
+    "observation is infinite": (
+        lambda: ({"state": np.full(OBS_DIM, np.inf)}, 0.0, False, False),
+        "the simulator gave an observation 'state' that is inf at index [0]",
+    ),
 }
 
 
@@ -31,7 +41,7 @@ def faulty(request, monkeypatch):
 
     class FaultyEnv(LineEnv):
         def step(self, action):
-            fault()
+            return fault()
 
     monkeypatch.setitem(registry._FACTORIES, "tiny", FaultyEnv)
     return reason

@@ -158,7 +158,8 @@ def evaluate(
     Raises:
         LawmError: No such environment, a count below one, an action that is not finite, or no
             renderer for pictures or a recording.
-        SimulatorFault: With a timeout, a simulator that raised, died or hung.
+        SimulatorFault: A simulator gave numbers that are not finite, or no step; with a timeout,
+            also one that raised, died or hung.
     """
     evaluator = Evaluator(env_id, action_repeat, max_parallel, timeout, renderer)
     try:

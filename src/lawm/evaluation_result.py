@@ -28,13 +28,18 @@ class EvaluationResult:
 
     @property
     def mean(self) -> float:
-        """Mean return."""
-        return statistics.fmean(self.returns)
+        """Mean return; NaN if one is not finite."""
+        return statistics.fmean(self.returns) if self._is_finite else math.nan
 
     @property
     def std(self) -> float:
-        """Sample standard deviation of the returns; NaN for a single episode."""
-        return statistics.stdev(self.returns) if len(self.returns) > 1 else math.nan
+        """Sample standard deviation of the returns; NaN for a single episode, or as the mean."""
+        is_known = self._is_finite and len(self.returns) > 1
+        return statistics.stdev(self.returns) if is_known else math.nan
+
+    @property
+    def _is_finite(self) -> bool:
+        return all(map(math.isfinite, self.returns))  # runs of older versions may hold others
 
     @property
     def stderr(self) -> float:

@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 from lawm.action_prediction_module import ActionPredictionModule
 from lawm.callbacks.evaluation import EvaluationCallback
 from lawm.callbacks.offline_selection import OfflineSelectionCallback
-from lawm.envs.simulator_process import SimulatorFault
+from lawm.envs.simulator_fault import SimulatorFault
 from lawm.evaluation import evaluate
 from lawm.fit_config import EvaluationConfig
 from lawm.policy_module import LatentPolicyModule

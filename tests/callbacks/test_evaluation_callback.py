@@ -10,8 +10,10 @@ from lightning.pytorch.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lawm.callbacks.evaluation import EvaluationCallback
+from lawm.callbacks.evaluation_point import EvaluationPoint, write_csv
 from lawm.envs.dm_control import DMControlEnvironment
 from lawm.errors import LawmError
+from lawm.evaluation_result import EvaluationResult
 
 
 def read_csv(path):
@@ -241,6 +243,28 @@ def test_failures_survive_a_checkpoint(failing_step):
     assert restored.results == callback.results
     assert restored.best is None
     assert restored.final == callback.final
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_a_mean_that_is_not_finite_neither_becomes_the_best_nor_blocks_it(wrong, tmp_path):
+    """Checkpoints of older versions hold such evaluations."""
+
+    def point(step, *returns):
+        return EvaluationPoint(step, False, EvaluationResult(returns, (1, 1), (7, 8)), 0.0)
+
+    callback = make_callback()
+    assert not callback._add(point(1, wrong, -wrong))
+    assert callback.best is None
+    assert callback._add(point(2, 1.0, 2.0))
+    assert not callback._add(point(3, 9.0, wrong))
+    assert callback._add(point(4, 2.0, 2.0))
+    restored = make_callback()
+    restored.load_state_dict(callback.state_dict())
+    assert restored.best.step == callback.best.step == 4
+    write_csv(tmp_path / "evaluation.csv", restored.results, (0.0, 1.0))
+    assert [row["mean"] for row in read_csv(tmp_path / "evaluation.csv")] == [
+        *("nan", "1.5", "nan", "2")
+    ]
 
 
 def test_run_that_was_finished_keeps_its_final_evaluation_without_another(tmp_path):

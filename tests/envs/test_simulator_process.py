@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tiny_runs import EPISODE_STEPS, LineEnv
 
-from lawm.envs.simulator_process import SimulatorFault, SimulatorProcess
+from lawm.envs.simulator_fault import SimulatorFault
+from lawm.envs.simulator_process import SimulatorProcess
 from lawm.envs.simulators import LocalSimulators, Recording
 from lawm.errors import LawmError
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lawm.cli.json_file import check_json_path, write_json
 from lawm.environment_check import check_environment
-from lawm.envs.simulator_process import SimulatorFault
+from lawm.envs.simulator_fault import SimulatorFault
 from lawm.errors import LawmError
 from lawm.evaluation import Recording, evaluate
 from lawm.evaluation_result import EvaluationResult

@@ -12,13 +12,10 @@ from typing import Any
 import numpy as np
 
 from lawm.envs.environment import Environment
+from lawm.envs.simulator_fault import SimulatorFault
 from lawm.envs.simulators import LocalSimulators, Recording, Seen
 from lawm.errors import LawmError
 from lawm.worker_process import how_it_ended, settle_in, start_worker
-
-
-class SimulatorFault(Exception):  # noqa: N818 (the simulator's, not this program's)
-    """A simulator raised, died or did not answer; the message is the whole reason."""
 
 
 class SimulatorProcess:
@@ -107,7 +104,7 @@ def _serve(
         simulators.close()
     except (EOFError, BrokenPipeError):
         pass
-    except LawmError as error:
+    except (LawmError, SimulatorFault) as error:
         pipe.send((error, None))
     except Exception as error:  # simulators raise anything, also what cannot be sent
         pipe.send((SimulatorFault(f"{type(error).__name__}: {error}"), None))
@@ -115,4 +112,4 @@ def _serve(
         os._exit(0)  # what the parent registered for its own end is not the worker's to run
 
 
-__all__ = ["SimulatorFault", "SimulatorProcess"]
+__all__ = ["SimulatorProcess"]

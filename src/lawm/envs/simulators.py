@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from lawm.envs.environment import Environment
+from lawm.envs.simulator_answers import Moment, checked_reset, checked_step
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class Simulators(Protocol):
         Args:
             seeds: One for each.
             recording: Give pictures too, here and in every step until the next reset.
+
+        Raises:
+            SimulatorFault: One answers what is no observation, or one that is not finite.
         """
         ...
 
@@ -52,6 +56,9 @@ class Simulators(Protocol):
         Args:
             actions: (n, A), also of those that do not run.
             running: Their numbers.
+
+        Raises:
+            SimulatorFault: One answers what is no step, or numbers that are not finite.
         """
         ...
 
@@ -71,6 +78,8 @@ class LocalSimulators:
         self._make = make
         self._envs = [make()]
         self._recording: Recording | None = None
+        self._seeds: list[int] = []  # of the running episodes
+        self._steps: list[int] = []  # that they have taken
         first = self._envs[0]
         self.frame_seconds = first.control_timestep * first.action_repeat
         self.action_shape = tuple(first.action_low.shape)
@@ -80,17 +89,21 @@ class LocalSimulators:
         while len(self._envs) < len(seeds):
             self._envs.append(self._make())
         self._recording = recording
-        return [
-            Seen(self._envs[i].reset(seed), picture=self._picture(i))
-            for i, seed in enumerate(seeds)
-        ]
+        self._seeds, self._steps = list(seeds), [0] * len(seeds)
+        seen = []
+        for i, seed in enumerate(seeds):
+            obs = checked_reset(self._envs[i].reset(seed), self._moment(i))
+            seen.append(Seen(obs, picture=self._picture(i)))
+        return seen
 
     def step(self, actions: np.ndarray, running: Sequence[int]) -> list[Seen]:
         """See :class:`Simulators`."""
         seen = []
         for i in running:
-            obs, reward, terminated, truncated = self._envs[i].step(actions[i])
-            seen.append(Seen(obs, reward, terminated or truncated, self._picture(i)))
+            answer = self._envs[i].step(actions[i])
+            self._steps[i] += 1
+            obs, reward, ended = checked_step(answer, self._moment(i))
+            seen.append(Seen(obs, reward, ended, self._picture(i)))
         return seen
 
     def close(self) -> None:
@@ -98,6 +111,9 @@ class LocalSimulators:
         for env in self._envs:
             env.close()
         self._envs.clear()
+
+    def _moment(self, number: int) -> Moment:
+        return Moment(self._envs[number].env_id, self._seeds[number], self._steps[number])
 
     def _picture(self, number: int) -> np.ndarray | None:
         wanted = self._recording

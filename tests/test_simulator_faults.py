@@ -10,8 +10,9 @@ import time
 
 import numpy as np
 import pytest
-from tiny_runs import ENV_ID, OBS_DIM, LineEnv, tiny_fit
+from tiny_runs import ENV_ID, EPISODE_STEPS, OBS_DIM, LineEnv, tiny_fit
 
+from lawm import evaluation
 from lawm.cli import main
 from lawm.envs import registry
 from lawm.errors import LawmError
@@ -69,6 +70,31 @@ def test_lawm_evaluate_ends_with_the_reason(faulty, finished_run, capsys):
     error = capsys.readouterr().err
     assert faulty in error
     assert "Traceback" not in error
+
+
+def test_an_episode_without_an_end_is_a_failed_evaluation(
+    finished_run, tiny_data, tmp_path, monkeypatch, capsys
+):
+    class EndlessEnv(LineEnv):
+        def step(self, action):
+            obs, reward, _, _ = super().step(action)
+            return obs, reward, False, False
+
+    monkeypatch.setitem(registry._FACTORIES, "tiny", EndlessEnv)
+    monkeypatch.setattr(evaluation, "MAX_EPISODE_STEPS", 30)
+    trained = ("--world_model_from", str(finished_run))
+    assert tiny_fit(tiny_data, tmp_path / "run", *trained) == 0
+    results = json.loads((tmp_path / "run" / "report.json").read_text())["evaluation"]
+    reason = "the episode of seed 1000 in tiny/line has not ended after 30 steps; expected an"
+    assert results["final"]["error"].startswith(reason)
+    assert results["failures"] == 2
+    assert main(["evaluate", str(finished_run)]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_an_episode_of_the_longest_length_is_measured(finished_run, monkeypatch):
+    monkeypatch.setattr(evaluation, "MAX_EPISODE_STEPS", EPISODE_STEPS)
+    assert main(["evaluate", str(finished_run), "--episodes", "1"]) == 0
 
 
 def test_it_is_measured_again_once_the_simulator_works(

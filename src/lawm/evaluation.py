@@ -16,11 +16,19 @@ import numpy as np
 
 from lawm.envs import make_env
 from lawm.envs.rendering import working_backend
+from lawm.envs.simulator_fault import SimulatorFault
 from lawm.envs.simulator_process import SimulatorProcess
 from lawm.envs.simulators import LocalSimulators, Recording, Simulators
 from lawm.errors import LawmError
 from lawm.evaluation_result import EvaluationResult
 from lawm.renderer_spec import RendererSpec
+
+MAX_EPISODE_STEPS = 100_000
+"""Agent steps after which an episode counts as one that never ends.
+
+A hundred times the longest episodes of the DeepMind Control Suite. The time that simulators have
+for an answer does not help: each step of such an episode is answered.
+"""
 
 
 class Agent(Protocol):
@@ -78,6 +86,7 @@ class Evaluator:
         self._max_parallel = max_parallel
         if renderer is not None:
             working_backend()  # found out once, and not by every worker
+        self._env_id = env_id
         self._make_env = functools.partial(make_env, env_id, action_repeat, renderer=renderer)
         self._timeout = timeout
         self._simulators: Simulators | None = self._make_simulators()
@@ -96,7 +105,7 @@ class Evaluator:
         try:
             for first in range(0, episodes, self._max_parallel):
                 chunk = seeds[first : first + self._max_parallel]
-                chunks.append(_run_lock_step(agent, simulators, chunk, recording))
+                chunks.append(_run_lock_step(agent, simulators, self._env_id, chunk, recording))
                 if recording:  # the first episodes of all, not of each chunk
                     left = max(recording.episodes - len(chunk), 0)
                     recording = replace(recording, episodes=left)
@@ -158,8 +167,8 @@ def evaluate(
     Raises:
         LawmError: No such environment, a count below one, an action that is not finite, or no
             renderer for pictures or a recording.
-        SimulatorFault: A simulator gave numbers that are not finite, or no step; with a timeout,
-            also one that raised, died or hung.
+        SimulatorFault: A simulator gave numbers that are not finite, no step, or an episode without
+            an end; with a timeout, also one that raised, died or hung.
     """
     evaluator = Evaluator(env_id, action_repeat, max_parallel, timeout, renderer)
     try:
@@ -180,6 +189,7 @@ class _Episodes:
 def _run_lock_step(
     agent: Agent,
     simulators: Simulators,
+    env_id: str,
     seeds: Sequence[int],
     recording: Recording | None,
 ) -> _Episodes:
@@ -192,6 +202,12 @@ def _run_lock_step(
     running = list(range(num))
     state = agent.initial_state(num)
     while running:
+        if len(rewards[running[0]]) >= MAX_EPISODE_STEPS:
+            raise SimulatorFault(
+                f"the episode of seed {seeds[running[0]]} in {env_id} has not ended after "
+                f"{MAX_EPISODE_STEPS:,} steps; expected an environment that says `terminated` or "
+                "`truncated` before, as one with a time limit does"
+            )
         actions, state = agent.act(batch, state)
         assert actions.shape == (num, *simulators.action_shape), actions.shape
         for i, seen in zip(running, simulators.step(actions, running), strict=True):

@@ -217,6 +217,19 @@ def test_to_dict_is_json_and_leaves_the_arrays_out():
     assert values["returns"] == list(result.returns)
 
 
+@pytest.mark.parametrize("actions", [np.zeros((2, 3)), np.zeros(2), [[0.0], [0.0], [0.0]]])
+def test_actions_of_another_shape_are_refused(actions):
+    class WrongAgent:
+        def initial_state(self, num):
+            return None
+
+        def act(self, obs, state):
+            return actions, state
+
+    with pytest.raises(LawmError, match=r"2 episodes have the shape .*toy/count takes \(2, 1\)"):
+        evaluate(WrongAgent(), "toy/count", 2, episodes=2)
+
+
 def test_counts_below_one_are_refused():
     with pytest.raises(LawmError, match="episodes of the evaluation is 0, expected at least 1"):
         evaluate(SeedAndTimeAgent(), "toy/count", 2, episodes=0)

@@ -17,8 +17,8 @@ import numpy as np
 from lawm.envs import make_env
 from lawm.envs.rendering import working_backend
 from lawm.envs.simulator_fault import SimulatorFault
-from lawm.envs.simulator_process import SimulatorProcess
-from lawm.envs.simulators import LocalSimulators, Recording, Simulators
+from lawm.envs.simulator_process import start_simulators
+from lawm.envs.simulators import Recording, Simulators
 from lawm.errors import LawmError
 from lawm.evaluation_result import EvaluationResult
 from lawm.renderer_spec import RendererSpec
@@ -134,9 +134,7 @@ class Evaluator:
             self._simulators = None
 
     def _make_simulators(self) -> Simulators:
-        if self._timeout is None:
-            return LocalSimulators(self._make_env)
-        return SimulatorProcess(self._make_env, self._timeout)
+        return start_simulators(self._make_env, self._timeout)
 
 
 def evaluate(
@@ -165,8 +163,8 @@ def evaluate(
         renderer: Likewise.
 
     Raises:
-        LawmError: No such environment, a count below one, an action that is not finite, or no
-            renderer for pictures or a recording.
+        LawmError: No such environment, a count below one, actions that are not finite or of
+            another shape than the environment's, or no renderer for pictures or a recording.
         SimulatorFault: A simulator gave numbers that are not finite, no step, or an episode without
             an end; with a timeout, also one that raised, died or hung.
     """
@@ -209,7 +207,13 @@ def _run_lock_step(
                 "`truncated` before, as one with a time limit does"
             )
         actions, state = agent.act(batch, state)
-        assert actions.shape == (num, *simulators.action_shape), actions.shape
+        if np.shape(actions) != (num, *simulators.action_low.shape):
+            raise LawmError(
+                f"The agent's actions for {num} episodes have the shape {np.shape(actions)}, but "
+                f"{env_id} takes {(num, *simulators.action_low.shape)}: {num} rows of "
+                f"{simulators.action_low.size} numbers. Evaluate it in the environment that it was "
+                "trained for."
+            )
         for i, seen in zip(running, simulators.step(actions, running), strict=True):
             latest[i] = seen
             rewards[i].append(seen.reward)

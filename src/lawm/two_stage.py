@@ -19,7 +19,7 @@ from lawm.callbacks.policy_trials import PolicyTrials, refuse_trials_beyond_the_
 from lawm.callbacks.progress import logged
 from lawm.callbacks.throughput import num_transitions
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
-from lawm.environment_check import check_environment
+from lawm.environment_check import environment_of_run
 from lawm.fit_config import FitConfig, StageName
 from lawm.policy_evaluation import PolicyEvaluation
 from lawm.policy_module import LatentPolicyModule
@@ -112,7 +112,7 @@ class TwoStageTrainer:
         self._stage_2 = self._runner("policy", inputs, may_extend=True)
         if self._stage != "world_model":
             self._stage_2.finished_record()
-            self._env_id = self._check_environment()
+            self._env_id = environment_of_run(self._spec, self._config.evaluation)
             self._refuse_bad_policy()  # before stage 1 is paid for
 
     def fit(self) -> dict[str, Any]:
@@ -278,17 +278,6 @@ class TwoStageTrainer:
             first_step=first_step,
             console=self._console,
         )
-
-    def _check_environment(self) -> str | None:
-        env_id = self._config.evaluation.environment(self._spec.env_id)
-        if env_id is None:
-            _log.warning(
-                "No return will be measured: the data names no environment and evaluation.env_id "
-                "sets none."
-            )
-            return None
-        check_environment(self._spec, env_id)
-        return env_id
 
 
 def _steps(records: Mapping[str, StageRecord]) -> int:

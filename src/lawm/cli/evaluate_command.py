@@ -42,8 +42,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
     agent = load(folder.path, checkpoint=args.checkpoint)
     spec: DataSpec = agent.spec
     env_id = args.env_id or _environment_of(folder, spec)
-    check_environment(spec, env_id)
     try:
+        check_environment(spec, env_id, args.timeout)
         result = evaluate(
             agent,
             env_id,

@@ -13,7 +13,7 @@ import numpy as np
 
 from lawm.envs.environment import Environment
 from lawm.envs.simulator_fault import SimulatorFault
-from lawm.envs.simulators import LocalSimulators, Recording, Seen
+from lawm.envs.simulators import LocalSimulators, Recording, Seen, Simulators
 from lawm.errors import LawmError
 from lawm.worker_process import how_it_ended, settle_in, start_worker
 
@@ -38,7 +38,7 @@ class SimulatorProcess:
         self._pipe, theirs = multiprocessing.Pipe()
         self._process = start_worker(_serve, make, theirs, self._pipe, os.getpid())
         theirs.close()
-        self.frame_seconds, self.action_shape = self._answer("set-up")
+        self.frame_seconds, self.action_low, self.action_high = self._answer("set-up")
 
     def reset(self, seeds: Sequence[int], recording: Recording | None) -> list[Seen]:
         """See :class:`~lawm.envs.simulators.Simulators`."""
@@ -88,6 +88,11 @@ class SimulatorProcess:
         self._pipe.close()
 
 
+def start_simulators(make: Callable[[], Environment], timeout: float | None) -> Simulators:
+    """Simulators in a process of their own, or, without a timeout, in this one."""
+    return LocalSimulators(make) if timeout is None else SimulatorProcess(make, timeout)
+
+
 def _serve(
     make: Callable[[], Environment], pipe: Connection, parents_end: Connection, parent: int
 ) -> None:
@@ -97,7 +102,8 @@ def _serve(
     parents_end.close()  # else the pipe never ends
     try:
         simulators = LocalSimulators(make)
-        pipe.send((None, (simulators.frame_seconds, simulators.action_shape)))
+        first = (simulators.frame_seconds, simulators.action_low, simulators.action_high)
+        pipe.send((None, first))
         while (request := pipe.recv()) is not None:
             method, args = request
             pipe.send((None, getattr(simulators, method)(*args)))
@@ -112,4 +118,4 @@ def _serve(
         os._exit(0)  # what the parent registered for its own end is not the worker's to run
 
 
-__all__ = ["SimulatorProcess"]
+__all__ = ["SimulatorProcess", "start_simulators"]

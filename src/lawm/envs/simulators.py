@@ -36,7 +36,8 @@ class Simulators(Protocol):
     """n copies of one environment, here or in another process."""
 
     frame_seconds: float  # simulated time of one agent step
-    action_shape: tuple[int, ...]
+    action_low: np.ndarray  # (A,) float64
+    action_high: np.ndarray  # (A,) float64
 
     def reset(self, seeds: Sequence[int], recording: Recording | None) -> list[Seen]:
         """Start an episode in each of the first ``len(seeds)`` simulators.
@@ -82,7 +83,8 @@ class LocalSimulators:
         self._steps: list[int] = []  # that they have taken
         first = self._envs[0]
         self.frame_seconds = first.control_timestep * first.action_repeat
-        self.action_shape = tuple(first.action_low.shape)
+        self.action_low = np.asarray(first.action_low, dtype=np.float64)
+        self.action_high = np.asarray(first.action_high, dtype=np.float64)
 
     def reset(self, seeds: Sequence[int], recording: Recording | None) -> list[Seen]:
         """See :class:`Simulators`."""

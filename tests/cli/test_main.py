@@ -63,12 +63,13 @@ def test_python_dash_m_is_the_same_program():
     assert done.stdout == f"lawm {lawm.__version__}\n"
 
 
-@pytest.mark.parametrize("words", [["evaluate", "RUN", "--json"], ["evaluate", "RUN", "--video"]])
-def test_a_file_that_cannot_be_written_costs_a_sentence(words, finished_run, tmp_path, capsys):
+@pytest.mark.parametrize(("option", "name"), [("--json", "below.json"), ("--video", "below.gif")])
+def test_a_file_that_cannot_be_written_costs_a_sentence(
+    option, name, finished_run, tmp_path, capsys
+):
     (tmp_path / "file").touch()
-    inside = tmp_path / "file" / "below.gif"
-    words = [str(finished_run) if word == "RUN" else word for word in words]
-    assert main([*words, str(inside), "--episodes", "1"]) == 2
+    inside = tmp_path / "file" / name
+    assert main(["evaluate", str(finished_run), option, str(inside), "--episodes", "1"]) == 2
     error = capsys.readouterr().err
     assert f"{tmp_path / 'file'}" in error
     assert "is in the way" in error

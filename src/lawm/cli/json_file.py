@@ -19,8 +19,10 @@ def check_json_path(path: Path) -> None:
         raise LawmError(
             f"--json {path}: expected a file that ends in .json; it would be written over."
         )
-    if not path.parent.is_dir():
+    if not path.parent.exists():
         raise LawmError(f"--json {path}: the folder {path.parent} does not exist.")
+    if not path.parent.is_dir():
+        raise LawmError(f"--json {path}: {path.parent} is in the way, a file; expected a folder.")
     if path.is_dir():
         raise LawmError(f"--json {path} is a folder; expected a file.")
 

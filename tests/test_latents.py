@@ -45,6 +45,13 @@ def test_gradients_reach_the_parameters_through_sample_and_mode(latent):
         assert grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("latent", LATENTS, ids=ids)
+def test_without_noise_a_sample_is_the_mode(latent):
+    params = torch.randn(5, latent.num_params)
+    no_noise = torch.zeros(5, latent.size)
+    torch.testing.assert_close(latent.sample(params, no_noise), latent.mode(params))
+
+
 def test_categorical_samples_are_one_hot():
     latent = CategoricalLatent(3, 4)
     params = torch.randn(50, 12)

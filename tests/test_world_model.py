@@ -42,6 +42,20 @@ def test_shapes(variant):
 
 
 @variants
+@torch.no_grad()
+def test_without_sampling_all_are_at_their_modes_and_nothing_is_drawn(variant):
+    model, batch = make_model(**VARIANTS[variant]).eval(), make_batch(rows=6, labelled=2)
+    before = torch.get_rng_state()
+    first, second = (model.observe(batch, sample=False) for _ in range(2))
+    assert first.features.equal(second.features)
+    torch.testing.assert_close(first.z, model.rssm.latent.mode(first.z_posterior))
+    state, x = ModelState(first.h[0], first.z[0]), torch.ones(6, model.transition_input.size)
+    imagined = model.imagine_step(model.rssm.bind(), state, x, sample=False)
+    torch.testing.assert_close(imagined.z, model.rssm.latent.mode(model.rssm.prior(imagined.h)))
+    assert torch.get_rng_state().equal(before)
+
+
+@variants
 def test_a_row_does_not_touch_the_others(variant):
     model, batch = make_model(**VARIANTS[variant]), make_batch()
     before = observe(model, batch)

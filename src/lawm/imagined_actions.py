@@ -68,15 +68,15 @@ def imagine_held(
     Returns:
         Features ``(H + 1, R, D + Z)``, the start first; z at the prior's mode.
     """
-    latent_action, latent, rssm = model.latent_action, model.rssm.latent, model.rssm.bind()
+    latent_action, rssm = model.latent_action, model.rssm.bind()
     noise = torch.stack([action.noise for action in held]).to(start.h)
     state = ModelState(start.h.expand(len(held), -1), start.z.expand(len(held), -1))
     features = [state.features]
     for _ in range(horizon):
         u = latent_action.latent.sample(latent_action.prior(state.features), noise)
         action = latent_action.decode(state.features, u)
-        h = rssm.recur(state.h, state.z, model.transition_input.act(u, action))
-        state = ModelState(h, latent.mode(model.rssm.prior(h)))
+        x = model.transition_input.act(u, action)
+        state = model.imagine_step(rssm, state, x, sample=False)
         features.append(state.features)
     return torch.stack(features)
 

@@ -35,7 +35,10 @@ class Latent(Protocol):
         """The randomness of samples of the given leading shape, for :meth:`sample`."""
 
     def sample(self, params: Tensor, noise: Tensor) -> Tensor:
-        """A sample ``(..., size)`` through which gradients reach the parameters."""
+        """A sample ``(..., size)`` through which gradients reach the parameters.
+
+        Noise of zeros gives the mode.
+        """
 
     def mode(self, params: Tensor) -> Tensor:
         """The most likely value ``(..., size)``."""

@@ -42,7 +42,7 @@ def open_loop(
     Returns:
         The heads' means, with z at the prior's mode.
     """
-    latent, latent_action = model.rssm.latent, model.latent_action
+    latent_action = model.latent_action
     rssm, step = model.rssm.bind(), latent_action.bind()
     inverse = latent_action.latent.mode(observed.inverse_posterior)
     if driven_by == "shuffled":
@@ -62,8 +62,8 @@ def open_loop(
                 else inverse[t]
             )
             decoded = step.decode(state.features, u)
-        h = rssm.recur(state.h, state.z, model.transition_input.act(u, decoded))
-        state = ModelState(h, latent.mode(model.rssm.prior(h)))
+        x = model.transition_input.act(u, decoded)
+        state = model.imagine_step(rssm, state, x, sample=False)
         features.append(state.features)
     stacked = torch.stack(features)
     return OpenLoop(stacked, model.observation_decoder(stacked), model.reward(stacked))

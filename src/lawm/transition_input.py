@@ -39,6 +39,7 @@ class KnownAhead:
     action: Tensor  # (T, K, A), or as TransitionInput.known_rows makes it
     action_projected: Tensor  # (T, L, hidden), LatentActionModel.project_action
     inverse_projected: Tensor  # (T, F, hidden), LatentActionModel.project_transition of the rest
+    sample: bool = True  # whether a latent action that enters the recurrence is drawn; else a mode
 
 
 @dataclass(frozen=True)
@@ -128,13 +129,15 @@ class LatentInput:
     def observe(
         self, model: LatentActionStep, features: Tensor, known: KnownAhead, t: int
     ) -> TransitionStep:
-        """A sample of q_act or q_free."""
+        """A sample of q_act or q_free, or its mode."""
         num_labelled = known.action.shape[1]
         labelled = model.action_posterior(features[:num_labelled], known.action_projected[t])
         free = model.inverse_posterior(features[num_labelled:], known.inverse_projected[t])
-        x = model.latent.sample(
-            torch.cat([labelled, free]), model.latent.noise(features, features.shape[0])
-        )
+        params = torch.cat([labelled, free])
+        if known.sample:
+            x = model.latent.sample(params, model.latent.noise(features, features.shape[0]))
+        else:
+            x = model.latent.mode(params)
         return TransitionStep(x, labelled, free, None)
 
     def act(self, u: Tensor, action: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ class Observed:
 
     embed: Tensor  # (T + 1, B, embed)
     h: Tensor  # (T + 1, B, D)
-    z: Tensor  # (T + 1, B, Z), samples of the posterior
+    z: Tensor  # (T + 1, B, Z), samples or modes of the posterior
     z_posterior: Tensor  # (T + 1, B, ·)
     z_prior: Tensor  # (T + 1, B, ·)
     features: Tensor  # (T + 1, B, D + Z)
@@ -170,8 +170,8 @@ class WorldModel(nn.Module):
         self.reward_head = MLP(features, c.hidden, 1, c.num_layers, 0.0, c.reward_dropout)
         self.continue_head = MLP(features, c.hidden, 1, 1, 0.0) if spec.terminates else None
 
-    def observe(self, batch: Batch) -> Observed:
-        """Filter a batch of windows with the posteriors.
+    def observe(self, batch: Batch, *, sample: bool = True) -> Observed:
+        """Filter a batch of windows with the posteriors; without ``sample`` all are at their modes.
 
         Only the posterior of z, the latent action that the recurrence needs and the recurrence
         itself stay in the loop over time; all else is one call over T * B.
@@ -187,18 +187,24 @@ class WorldModel(nn.Module):
         num_known = action_known.shape[1]
         project = self.latent_action.project_transition
         inverse_projected = project(transitions[:, num_known:], with_labels=False)
-        known = KnownAhead(action_known, action_projected, inverse_projected)
+        known = KnownAhead(action_known, action_projected, inverse_projected, sample)
+        latent = self.rssm.latent
+        noise = (
+            latent.noise(embed, steps + 1, rows)
+            if sample
+            else embed.new_zeros(steps + 1, rows, latent.size)
+        )
         filtered = filter_windows(
             self.rssm,
             self.latent_action,
             self.transition_input,
             self.rssm.project_embed(embed),
             known,
-            self.rssm.latent.noise(embed, steps + 1, rows),
+            noise,
         )
 
         features = filtered.features
-        h, z = torch.split(features, [self.rssm.deter, self.rssm.latent.size], dim=-1)
+        h, z = torch.split(features, [self.rssm.deter, latent.size], dim=-1)
         num_outside = max(num_known, batch.num_labelled)
         before = self.feature_dropout(features[:-1, :num_outside])
         labelled_features = before[:, : batch.num_labelled]
@@ -233,11 +239,18 @@ class WorldModel(nn.Module):
             return 0
         return round(self.config.free_running_share * batch.num_labelled)
 
-    def imagine_step(self, rssm: RSSMStep, state: ModelState, x: Tensor) -> ModelState:
-        """One step of the prior, ``s_{t+1} ~ p(. | s_t, x_t)``, with ``self.rssm.bind()``."""
-        h = rssm.recur(state.h, state.z, x)
-        noise = self.rssm.latent.noise(h, h.shape[0])
-        return ModelState(h, self.rssm.latent.sample(self.rssm.prior(h), noise))
+    def imagine_step(
+        self, rssm: RSSMStep, state: ModelState, x: Tensor, *, sample: bool = True
+    ) -> ModelState:
+        """One step of the prior, ``s_{t+1} ~ p(. | s_t, x_t)``, with ``self.rssm.bind()``.
+
+        Without ``sample`` z is at the prior's mode.
+        """
+        h, latent = rssm.recur(state.h, state.z, x), self.rssm.latent
+        if not sample:
+            return ModelState(h, latent.mode(self.rssm.prior(h)))
+        noise = latent.noise(h, h.shape[0])
+        return ModelState(h, latent.sample(self.rssm.prior(h), noise))
 
     def filter_step(self, h: Tensor, embed: Tensor) -> ModelState:
         """The posterior state for a new observation, z at its mode."""

@@ -24,6 +24,8 @@ LAYERS = {
     "lawm.start_states": LIGHTNING_MODULES,
     "lawm.saved_run": LIGHTNING_MODULES,
     "lawm.replay": LIGHTNING_MODULES,
+    "lawm.trajectory_arrays": PARTS,
+    "lawm.trained_world_model": LIGHTNING_MODULES,
     "lawm.benchmarks": TRAINER,
     "lawm.stage_runner": TRAINER,
     "lawm.world_model_source": TRAINER,

@@ -22,4 +22,20 @@ def random_state_kept(device: torch.device) -> Iterator[None]:
         yield
 
 
-__all__ = ["random_state_kept"]
+@contextmanager
+def own_random_numbers(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Draw from a stream of one's own; None is for where nothing is drawn.
+
+    Args:
+        seed: Of the stream.
+        device: On which this process computes.
+    """
+    if seed is None:
+        yield
+        return
+    with random_state_kept(device):
+        torch.manual_seed(seed)
+        yield
+
+
+__all__ = ["own_random_numbers", "random_state_kept"]

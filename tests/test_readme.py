@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_runs import ENV_ID
 
@@ -92,8 +94,13 @@ def test_make_target_exists(line):
     assert done.returncode == 0, done.stderr
 
 
+def python_of(heading: str) -> str:
+    """The first Python block behind a heading or line."""
+    return re.findall(r"```python\n(.*?)```", TEXT.split(heading)[1], flags=re.DOTALL)[0]
+
+
 def test_python_example(reader_folder, monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    code = python_of("In Python:")
     assert len([line for line in code.splitlines() if line]) <= 10
     real = lawm.envs.make_env
     monkeypatch.setattr(lawm.envs, "make_env", lambda env_id, **settings: real(ENV_ID, **settings))
@@ -101,6 +108,16 @@ def test_python_example(reader_folder, monkeypatch):
     exec(code, names)
     assert names["done"] is True
     assert names["action"].shape == (2,)
+
+
+def test_python_example_of_the_world_model(reader_folder, tiny_data):
+    (reader_folder / "data").mkdir()
+    shutil.copy(tiny_data, reader_folder / "data" / "cheetah_run_sac_replay.h5")
+    names: dict[str, object] = {}
+    exec(python_of("## The world model in Python"), names)
+    assert names["states"].shape == (len(names["actions"]) + 1,)
+    assert names["difference"].shape == (5, 3)
+    assert np.abs(names["difference"]).max() > 0
 
 
 def test_table_of_presets_is_complete():

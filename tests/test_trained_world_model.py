@@ -5,22 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from linear_system import simulate, spec_of, windows
 from model_factory import (
     ACTION_DIM,
     IMAGE_SHAPE,
     OBS_DIM,
     VARIANTS,
 )
-from small_training import STEPS, train
 from small_world_model import ACTION, BATCH, HIGH, LOW, OBS, ROWS, T, chosen, make, pictures
 
 from lawm.decoded_actions import decoded_actions
 from lawm.errors import LawmError
 from lawm.rssm import ModelState
-from lawm.trained_world_model import TrainedWorldModel
-from lawm.world_model import WorldModelConfig
-from lawm.world_model_module import WorldModelModule
 
 variants = pytest.mark.parametrize("variant", VARIANTS)
 
@@ -74,6 +69,24 @@ def test_shapes_of_one_trajectory_and_of_several(variant):
         assert imagined.action.shape == (*leading, T, ACTION_DIM)
         arrays = (states.h, states.features, imagined.action, imagined.reward)
         assert {array.dtype for array in arrays} == {np.dtype(np.float32)}
+
+
+@variants
+@pytest.mark.parametrize("index", [(0, 2), 1, np.s_[:, :-1], np.s_[:2, None, 3:5]])
+def test_functions_of_a_state_take_any_leading_dimensions(variant, index):
+    model = make(variant)
+    states = model.encode(OBS, ACTION)
+    known = model.latent_of_action(states, np.broadcast_to(ACTION[0, 0], (ROWS, T + 1, 2)))
+    part, u = states[index], known[index]
+    close(model.latent_of_action(part, ACTION[0, 0]), u)
+    close(model.decode_action(part, u), model.decode_action(states, known)[index], atol=1e-4)
+    if "categorical" in variant:
+        close(model.prior_probabilities(part), model.prior_probabilities(states)[index])
+    else:
+        for one, other in zip(model.prior(part), model.prior(states), strict=True):
+            close(one, other[index])
+    whole = model.decode_observations(states)["state"]
+    close(model.decode_observations(part)["state"], whole[index])
 
 
 @variants
@@ -265,31 +278,3 @@ def test_numbers_of_any_kind_are_taken(kind):
     obs = OBS["state"].tolist() if kind is list else OBS["state"].astype(kind)
     action = ACTION.tolist() if kind is list else ACTION.astype(kind)
     close(model.encode({"state": obs}, action).features, model.encode(OBS, ACTION).features)
-
-
-@pytest.mark.parametrize("transition_input", ["action", "latent"])
-def test_imagined_observations_follow_the_actions_that_were_chosen(transition_input):
-    """Trained on a linear system; other actions than those of the data lead elsewhere."""
-    torch.manual_seed(0)
-    data, held_out = simulate(40, STEPS, seed=1), simulate(16, STEPS, seed=2)
-    sizes = {"deter": 32, "hidden": 32, "embed": 32, "stoch": 8, "latent_action": 4}
-    config = WorldModelConfig(transition_input, **sizes)
-    module = WorldModelModule(spec_of(data), config, learning_rate=2e-3, warmup_steps=20)
-    train(module, data)
-    model = TrainedWorldModel(module.model)
-
-    context, horizon = 5, 4
-    window = windows(held_out, np.arange(16), np.zeros(16, int), context + horizon, 16)
-    truth = held_out.obs[:, context + 1 : context + horizon + 1]
-    start = model.encode({"state": held_out.obs[:, : context + 1]}, held_out.action[:, :context])
-
-    def error(action):
-        imagined = model.imagine(start[:, -1], action=action)
-        return float(np.square(imagined.observations["state"] - truth).mean() / truth.var())
-
-    chosen_actions = held_out.action[:, context : context + horizon]
-    assert error(chosen_actions) < 0.5 * error(-chosen_actions)
-    assert error(chosen_actions) < 0.5
-    inferred = model.infer_actions({"state": window.obs["state"].numpy()})
-    known = held_out.action[:, : context + horizon]
-    assert 1.0 - np.square(inferred - known).mean() / known.var() > 0.4

@@ -71,6 +71,10 @@ def test_actions_and_states_that_do_not_fit_each_other_are_refused():
         model.prior(LatentState(states.h[..., :8], states.z))
     with pytest.raises(LawmError, match=r"z of the state has nan at index \(0, 0, 0\)"):
         model.prior(LatentState(states.h, changed(states.z, (0, 0, 0), np.nan)))
+    with pytest.raises(LawmError, match=r"no state in the shape \(0, 8\)"):
+        model.prior(states[:0])
+    with pytest.raises(LawmError, match=r"no latent_action in the shape \(0,\)"):
+        model.imagine(states[0, 0], latent_action=u[:0])
     with pytest.raises(LawmError, match="given both"):
         model.imagine(states[0, 0], latent_action=u, action=ACTION)
     with pytest.raises(LawmError, match="given neither latent_action nor action"):

@@ -44,14 +44,24 @@ class ImaginedSteps:
     continuation: NDArray[np.float32]  # ([n,] H), probability that step t was not terminal
 
 
-def predicted_observations(model: WorldModel, features: Tensor) -> PredictedObservations:
-    """Of the keys that can be shown, from features ``(..., D + Z)``."""
+def predicted_observations(
+    model: WorldModel, features: Tensor, leading: tuple[int, ...]
+) -> PredictedObservations:
+    """Of the keys that can be shown.
+
+    Args:
+        model: The world model.
+        features: Of N states, ``(N, D + Z)``.
+        leading: The shape of the states, whose product N is; each key gets ``(*leading, *shape)``.
+    """
     predicted = PredictedObservations()
     for key, decoder in model.observation_decoder.items():
-        if model.spec.observations[key].kind == "state":
-            predicted[key] = decoder(features).cpu().numpy()
+        item = model.spec.observations[key]
+        if item.kind == "state":
+            predicted[key] = decoder(features).cpu().numpy().reshape(*leading, *item.shape)
         elif (picture := decoder.picture(features)) is not None:
-            predicted[key] = picture.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+            image = picture.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+            predicted[key] = image.reshape(*leading, *item.shape)
     return predicted
 
 

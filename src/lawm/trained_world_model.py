@@ -26,7 +26,7 @@ from lawm.trajectory_arrays import (
     as_numpy,
     by_trajectory,
     latent_action_tensor,
-    state_tensors,
+    state_rows,
     states_by_trajectory,
     trajectory_batch,
 )
@@ -141,9 +141,10 @@ class TrainedWorldModel:
                 "prior gives mean and standard deviation of a Gaussian latent action, and that of "
                 "this model is categorical. Use prior_probabilities."
             )
-        features = state_tensors(self.model, state, self._like).features
+        features, leading = state_rows(self.model, state, self._like)
         mean, std = latent.mean_std(self.model.latent_action.prior(features))
-        return as_numpy(mean), as_numpy(std)
+        shape = (*leading, latent.size)
+        return as_numpy(mean).reshape(shape), as_numpy(std).reshape(shape)
 
     @torch.inference_mode()
     def prior_probabilities(self, state: LatentState) -> Array:
@@ -158,8 +159,9 @@ class TrainedWorldModel:
                 "prior_probabilities are of a categorical latent action, and that of this model "
                 "is Gaussian. Use prior."
             )
-        features = state_tensors(self.model, state, self._like).features
-        return as_numpy(latent.log_probs(self.model.latent_action.prior(features)).exp())
+        features, leading = state_rows(self.model, state, self._like)
+        probabilities = latent.log_probs(self.model.latent_action.prior(features)).exp()
+        return as_numpy(probabilities).reshape(*leading, latent.groups, latent.classes)
 
     @torch.inference_mode()
     def decode_observations(self, state: LatentState) -> PredictedObservations:
@@ -169,8 +171,7 @@ class TrainedWorldModel:
             LawmError: The state does not fit; or, of the result, a key is read that the model does
                 not predict.
         """
-        features = state_tensors(self.model, state, self._like).features
-        return predicted_observations(self.model, features)
+        return predicted_observations(self.model, *state_rows(self.model, state, self._like))
 
     @torch.inference_mode()
     def imagine(
@@ -202,16 +203,16 @@ class TrainedWorldModel:
         with own_random_numbers(seed, self._like.device):
             rollout = imagine_chosen(self.model, state, values, chosen, sample=sample)
         leading = (*leading, horizon)
-        features = rollout.states.features.transpose(0, 1).reshape(*leading, -1)
+        features = rollout.states.features.transpose(0, 1).flatten(0, 1)
         reward, logit = self.model.reward(features), self.model.continue_logit(features)
         continuation = torch.ones_like(reward) if logit is None else torch.sigmoid(logit)
         return ImaginedSteps(
             latent_action=by_trajectory(rollout.latent_action, leading),
             action=self._actions(rollout.action, leading),
             states=states_by_trajectory(rollout.states, leading),
-            observations=predicted_observations(self.model, features),
-            reward=as_numpy(reward),
-            continuation=as_numpy(continuation),
+            observations=predicted_observations(self.model, features, leading),
+            reward=as_numpy(reward).reshape(leading),
+            continuation=as_numpy(continuation).reshape(leading),
         )
 
     def _chosen(

@@ -109,7 +109,7 @@ def state_tensors(model: WorldModel, state: LatentState, like: Tensor) -> ModelS
     """The same states as tensors.
 
     Raises:
-        LawmError: They are no states, those of another model, or not finite.
+        LawmError: They are no states, none, those of another model, or not finite.
     """
     if not isinstance(state, LatentState):
         raise LawmError(
@@ -123,10 +123,23 @@ def state_tensors(model: WorldModel, state: LatentState, like: Tensor) -> ModelS
             f"The state has h of shape {h.shape} and z of shape {z.shape}; expected "
             f"(..., {sizes[0]}) and (..., {sizes[1]}). Take states that this same model encoded."
         )
+    if h.size == 0:
+        raise LawmError(
+            f"There is no state in the shape {h.shape[:-1]}; expected at least one. Take a part "
+            "of the states that is not empty."
+        )
     return ModelState(
         _finite("h of the state", h).to(like.device, like.dtype),
         _finite("z of the state", z).to(like.device, like.dtype),
     )
+
+
+def state_rows(
+    model: WorldModel, state: LatentState, like: Tensor
+) -> tuple[Tensor, tuple[int, ...]]:
+    """Features ``(N, D + Z)`` of :func:`state_tensors`, and the shape of the states."""
+    features = state_tensors(model, state, like).features
+    return features.reshape(-1, features.shape[-1]), state.shape
 
 
 def aligned(
@@ -156,6 +169,11 @@ def aligned(
             "or a single one for all. A trajectory of T steps has T + 1 states: "
             "states[..., :-1] leaves out the last."
         ) from error
+    if 0 in leading:
+        raise LawmError(
+            f"There is no {name} in the shape {given}; expected one for each state of shape "
+            f"{state.shape}. Give at least one."
+        )
     h, z, rows = (x.expand(*leading, -1).reshape(-1, x.shape[-1]) for x in (s.h, s.z, values))
     return ModelState(h, z), rows, leading
 
@@ -271,6 +289,7 @@ __all__ = [
     "as_numpy",
     "by_trajectory",
     "latent_action_tensor",
+    "state_rows",
     "state_tensors",
     "states_by_trajectory",
     "trajectory_batch",

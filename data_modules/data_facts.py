@@ -78,6 +78,7 @@ def data_summary(
         spec: From :func:`data_spec`.
         rewards_on_action_free: Whether the rewards of action-free episodes are kept.
     """
+    on_disk = sum(int(header.episodes.has_reward.sum()) for header in headers)
     return {
         "environment": spec.env_id or "unknown",
         "shards": len(headers),
@@ -86,6 +87,8 @@ def data_summary(
         "action-free episodes": len(store.free),
         "action-free transitions": store.num_transitions(store.free),
         "held-out episodes": len(store.held_out),
+        "episodes with rewards": int(store.has_reward[store.labelled.start :].sum()),  # training
+        "episodes with hidden rewards": on_disk - int(store.has_reward.sum()),
         "rewards on action-free": "kept" if rewards_on_action_free else "hidden",
         "observations": ", ".join(f"{k} {o.shape}" for k, o in spec.observations.items()),
         "action dimensions": spec.action_dim,

@@ -30,6 +30,7 @@ LAYERS = {
     "lawm.stage_runner": TRAINER,
     "lawm.world_model_source": TRAINER,
     "lawm.policy_evaluation": TRAINER,
+    "lawm.reward_check": TRAINER,
     "lawm.two_stage": TRAINER,
     "lawm.trainer_check": TRAINER,
     "lawm.cli": COMMAND_LINE,

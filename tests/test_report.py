@@ -14,7 +14,12 @@ from lawm.spec import DataSpec
 
 SPEC = DataSpec({}, (-1.0,), (1.0,), env_id="tiny/line", return_mean=100.0, return_best=200.0)
 UNKNOWN = DataSpec({}, (-1.0,), (1.0,))
-SUMMARY = {"labelled episodes": 3, "action-free episodes": 4, "held-out episodes": 1}
+SUMMARY = {
+    "labelled episodes": 3,
+    "action-free episodes": 4,
+    "held-out episodes": 1,
+    "episodes with rewards": 2,
+}
 
 
 def result(*returns):
@@ -64,7 +69,7 @@ def test_the_table_shows_the_figures():
         "step 1400",
         "step 1250",
         "mean 100.0, best 200.0",
-        "3 labelled, 4 action-free, 1 held-out",
+        "3 labelled, 4 action-free, 1 held-out episodes; rewards on 2 of those",
         "0.910 from the inverse posterior",
         "2500 steps in 5:12 min",
         "1500 steps in 1:35 min, 16.0 updates/s, 40,960 transitions/s",

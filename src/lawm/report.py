@@ -105,7 +105,8 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     table.add_row(
         "Data",
         f"{data['labelled episodes']} labelled, {data['action-free episodes']} action-free, "
-        f"{data['held-out episodes']} held-out episodes",
+        f"{data['held-out episodes']} held-out episodes; rewards on "
+        f"{data['episodes with rewards']} of those that are trained on",
     )
     for stage, metric, source in (
         ("inverse_dynamics", "held_out/action_r2", "inverse dynamics"),

@@ -25,6 +25,7 @@ from lawm.policy_evaluation import PolicyEvaluation
 from lawm.policy_module import LatentPolicyModule
 from lawm.ranks import is_rank_zero
 from lawm.report import build_report
+from lawm.reward_check import refuse_missing_rewards
 from lawm.run_folder import RunFolder, StageFolder, StageRecord
 from lawm.spec import DataSpec
 from lawm.stage_faults import told_in_sentences
@@ -136,8 +137,7 @@ class TwoStageTrainer:
             pl.seed_everything(self._config.seed, verbose=False)
             world_model = self._new_world_model()
             with told_in_sentences("world_model", self._folder.path):
-                first_step = _steps(records)
-                records["world_model"] = self._fit_world_model(world_model, first_step)
+                records["world_model"] = self._fit_world_model(world_model, _steps(records))
 
         # Stage 2: the policy, in the imagination of the frozen world model, or cloned
         if self._stage != "world_model":
@@ -150,7 +150,6 @@ class TwoStageTrainer:
                     records["policy"] = self._fit_cloned_policy(first_step)
                 else:
                     records["policy"] = self._fit_policy(world_model, first_step)
-
         else:  # one that an earlier call trained stays in the report
             before = self._stage_2.files.read_done()
             if before is not None and before.fingerprint == self._stage_2.fingerprint:
@@ -189,6 +188,7 @@ class TwoStageTrainer:
         if self._is_cloned:
             self._new_cloned_policy().agent()
         else:
+            refuse_missing_rewards(self._data)
             policy = self._new_policy(self._new_world_model())
             steps = self._config.stages["policy"].max_steps
             refuse_trials_beyond_the_stage(policy.trials, policy.trial_steps, steps)

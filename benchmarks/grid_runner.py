@@ -15,6 +15,7 @@ from typing import Protocol
 from lawm.benchmarks.grid_folder import GridFolder
 from lawm.benchmarks.label_grid import GridRun
 from lawm.stop_signals import TRY_AGAIN
+from lawm.user_modules import allow_import_options
 
 POLL_S = 0.2
 GRACE_S = 120.0  # for a run to finish its step and save; what is killed goes on from before that
@@ -162,7 +163,7 @@ def launcher(
         run_folder, log = folder.run(run), folder.log(run)
         words = ["--threads", str(slot.threads)]
         if run_folder.config_file.is_file():
-            words = ["--resume", str(run_folder.path), *words]
+            words = ["--resume", str(run_folder.path), *words, *allow_import_options()]
         else:
             words = [*run.arguments(), *words, "--run_dir", str(run_folder.path)]
         if world_models is not None and world_models.has_world_model(run):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lawm.stage_identity import ACCESS_KEYS, as_older_runs_tell
+from lawm.user_modules import allow_import_options
 
 ORACLE = "oracle"  # has every label, hence no budget
 METHODS = (
@@ -89,6 +90,7 @@ class GridRun:
             *("--seed", str(self.seed), "--data.label_seed", str(self.seed)),
             *budget_arguments(self.method, self.fraction),
             *(f"--{setting}" for setting in self.settings),
+            *allow_import_options(),
         ]
 
     def command(self) -> str:

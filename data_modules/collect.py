@@ -31,6 +31,7 @@ from lawm.envs.pixel_observations import make_renderer
 from lawm.envs.rendering import working_backend
 from lawm.errors import LawmError
 from lawm.renderer_spec import RendererSpec
+from lawm.user_modules import allow_import_options
 
 LOG_EVERY = 10  # episodes from one line to the next where there is no terminal to draw a bar on
 RECENT = 10  # episodes that the shown mean return covers
@@ -70,7 +71,7 @@ class CollectConfig:
             option = f"--{field.name.replace('_', '-')}"
             text = ",".join(value) if isinstance(value, tuple) else str(value)
             words += [option] if value is True else [option, text]
-        return shlex.join([*words, str(self.path)])
+        return shlex.join([*words, *allow_import_options(), str(self.path)])
 
     def check(self) -> None:
         """Refuse numbers that make no sense.

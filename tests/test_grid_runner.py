@@ -13,6 +13,7 @@ import pytest
 from grid_factory import TENTH, grid, row
 from rich.console import Console
 
+from lawm import user_modules
 from lawm.benchmarks import grid_runner
 from lawm.benchmarks.grid_display import GridDisplay
 from lawm.benchmarks.grid_folder import GridFolder
@@ -178,6 +179,21 @@ def test_world_models_of_another_grid_are_taken_where_they_are_finished(tmp_path
     launch(there, Slot(0, 1))  # stopped before it was copied
     assert commands[2][-2:] == commands[0][-2:]
     assert "--resume" in commands[2]
+
+
+def test_modules_of_the_user_s_are_imported_by_every_run(tmp_path, monkeypatch):
+    commands, option = [], ["--allow-import", "mine"]
+    monkeypatch.setattr(grid_runner.subprocess, "Popen", lambda words, **_: commands.append(words))
+    monkeypatch.setattr(user_modules, "_named", ["mine"])
+    folder, (run,) = GridFolder(tmp_path), grid(("cheetah",), ("lawm",), (TENTH,), (0,))
+    assert " ".join(option) in run.command()
+    launcher(folder)(run, Slot(0, 1))
+    folder.run(run).path.mkdir(parents=True)
+    folder.run(run).config_file.write_text("")
+    launcher(folder)(run, Slot(0, 1))
+    assert "--resume" in commands[1]
+    for words in commands:
+        assert words.count("mine") == 1 and option == words[words.index("mine") - 1 :][:2]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux")

@@ -6,6 +6,8 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from lawm.cli import (
 )
 from lawm.cli.fit_parser import parse_fit
 from lawm.data_modules.importers.registry import FORMATS
+from lawm.envs import registry
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -43,18 +46,24 @@ def literal_lines(text: str) -> list[str]:
 
 LINES = literal_lines(TEXT)
 TARGETS = [line for line in LINES if line.startswith("make ")]
+EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 COMMANDS = dict.fromkeys(
     line for page in PAGES for line in literal_lines(page.read_text()) if line.startswith("lawm ")
 )
 
 
 @pytest.fixture
-def reader_folder(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the repository's conf/ and a run called RUN."""
+def reader_folder(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """A working folder with the repository's conf/, the reader's toy.py and a run called RUN."""
     (tmp_path / "conf").symlink_to(ROOT / "conf")
     finished_run.rename(tmp_path / "RUN")
+    (tmp_path / "toy.py").write_text(next(code for code in EXAMPLES if "register_env" in code))
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+    yield tmp_path
+    sys.modules.pop("toy", None)
 
 
 def test_there_are_commands_of_every_kind():
@@ -118,6 +127,26 @@ def test_python_example_of_the_world_model(reader_folder, tiny_data):
     assert names["states"].shape == (len(names["actions"]) + 1,)
     assert names["difference"].shape == (5, 3)
     assert np.abs(names["difference"]).max() > 0
+
+
+def test_a_simulator_of_the_reader_s_works_in_every_command(reader_folder, capsys):
+    """The commands as they stand there, but for the name of the run."""
+    commands = [shlex.split(line)[1:] for line in LINES if "--allow-import toy" in line]
+    assert [words[0] for words in commands] == ["data", "fit", "evaluate"]
+    shutil.rmtree("RUN")
+    for words in commands:
+        where = ["--run_dir", "RUN", "--trainer.accelerator", "cpu"] if words[0] == "fit" else []
+        assert main([*words, *where]) == 0
+    out = capsys.readouterr().out
+    assert "lawm evaluate RUN --allow-import toy" in " ".join(out.split())
+    assert "Return " in out
+    assert main(["evaluate", "RUN"]) == 0, "the module stays imported in this process"
+    sys.modules.pop("toy")
+    del registry._FACTORIES["toy"]
+    capsys.readouterr()
+    for words in (["evaluate", "RUN"], ["fit", "--resume", "RUN"]):
+        assert main(words) == 2
+        assert "--allow-import MODULE" in capsys.readouterr().err
 
 
 def test_table_of_presets_is_complete():

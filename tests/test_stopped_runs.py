@@ -56,14 +56,17 @@ def test_a_run_stopped_in_stage_2_can_be_evaluated(
     assert "over 2 episodes" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_scheduler_s_signal_saves_and_ends_with_75(signum, tiny_data, tmp_path, stop_at, capsys):
+@pytest.mark.parametrize(
+    ("signum", "module"), [(signal.SIGTERM, []), (signal.SIGUSR1, ["--allow-import", "tiny_runs"])]
+)
+def test_a_scheduler_s_signal_saves_and_ends_with_75(
+    signum, module, tiny_data, tmp_path, stop_at, capsys
+):
     stop_at(WorldModelModule, 13, signum)
     run = tmp_path / "terminated"
-    assert tiny_fit(tiny_data, run) == 75
-    assert f"stopped by {signum.name}. Continue with: lawm fit --resume {run}" in (
-        capsys.readouterr().err
-    )
+    assert tiny_fit(tiny_data, run, *module) == 75
+    command = " ".join(["lawm fit --resume", str(run), *module])
+    assert f"stopped by {signum.name}. Continue with: {command}\n" in capsys.readouterr().err
     last = read_checkpoint(RunFolder(run).stage("world_model").last_checkpoint)
     assert last["global_step"] == 14
 

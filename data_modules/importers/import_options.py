@@ -10,6 +10,7 @@ from lawm.data_modules.importers.importer import Convention, Importer, SourceOpt
 from lawm.data_modules.importers.video_options import VideoOptions
 from lawm.envs import make_env
 from lawm.errors import LawmError
+from lawm.user_modules import allow_import_options
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class ImportOptions:
         words += self.video.words()
         words += [str(one) for one in (source, *self.more_sources, path)]
         words += ["--keys", *self.keys] if self.keys else []
+        words += allow_import_options()
         return shlex.join(words)
 
 

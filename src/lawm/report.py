@@ -13,6 +13,7 @@ from rich.table import Table
 from lawm.evaluation_result import EvaluationResult
 from lawm.run_folder import RunFolder, StageRecord
 from lawm.spec import DataSpec
+from lawm.user_modules import allowing
 
 
 def evaluation_numbers(
@@ -120,7 +121,7 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     for number, (name, stage) in enumerate(report["stages"].items(), start=1):
         table.add_row(f"Stage {number}, {name.replace('_', ' ')}", _stage_text(stage))
     if "final" in report["evaluation"]:
-        table.add_row("Measure again", f"lawm evaluate {report['run']}")
+        table.add_row("Measure again", allowing(f"lawm evaluate {report['run']}"))
     table.add_row("Look at it", f"tensorboard --logdir {report['run']}/tensorboard")
     console.print(table)
 

@@ -14,6 +14,7 @@ from lawm.errors import LawmError
 from lawm.file_faults import file_fault
 from lawm.finite_guard import NotFiniteError
 from lawm.fit_config import StageName
+from lawm.user_modules import allowing
 
 _TO_LOWER: dict[StageName, str] = {
     "inverse_dynamics": "data.batch_size first, then data.window and inverse_dynamics.model.hidden",
@@ -97,13 +98,17 @@ def _out_of_memory(stage: StageName, run: Path, text: str) -> str:
         f"{stage}: {where} has no memory left ({first}). Lower {_TO_LOWER[stage]}, or set "
         f"trainer.precision to bf16-mixed; stages.{stage}.accumulate_grad_batches 2 with half the "
         f"batch size takes half the memory for the same gradient. A stage keeps its settings to "
-        f"the end, so that takes a new run; with these, `lawm fit --resume {run}` goes on where "
-        "there is more memory."
+        f"the end, so that takes a new run; with these, `{_resume(run)}` goes on where there is "
+        "more memory."
     )
 
 
 def _go_on(run: Path) -> str:
-    return f"What was saved is whole: then go on with `lawm fit --resume {run}`."
+    return f"What was saved is whole: then go on with `{_resume(run)}`."
+
+
+def _resume(run: Path) -> str:
+    return allowing(f"lawm fit --resume {run}")
 
 
 __all__ = ["told_in_sentences"]

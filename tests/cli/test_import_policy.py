@@ -108,6 +108,32 @@ def test_a_configuration_cannot_allow_itself_anything(ran, tmp_path, capsys):
     assert not ran.exists()
 
 
+def test_a_module_that_is_named_is_imported_before_anything_is_read(ran):
+    with pytest.raises(LawmError, match=r"nosuch\.yaml"):
+        parse_fit(["--config", "nosuch.yaml", "--allow-import", "hostile_module"])
+    assert ran.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "nosuch"],
+        ["data", "import", "nosuch", "out.h5"],
+        ["data", "collect", "out.h5", "--env", "nosuch/env"],
+        ["bench", "labels", "--out", "runs"],
+        ["fit", "--data.shards", "nosuch.h5"],
+    ],
+    ids=" ".join,
+)
+def test_every_command_that_makes_environments_imports_it(words, ran, capsys):
+    assert main(words) == 2
+    assert not ran.exists()
+    assert main([*words, "--allow-import", "nosuch_module"]) == 2
+    assert "no module `nosuch_module`, neither installed nor in the" in capsys.readouterr().err
+    assert main([*words, "--allow-import", "hostile_module"]) == 2
+    assert ran.exists()
+
+
 def test_a_module_must_have_a_name():
     with pytest.raises(LawmError, match=r"--allow-import is `\*`; expected the dotted name"):
         parse_fit(["--data.shards", "a.h5", "--allow-import", "*"])

@@ -12,6 +12,7 @@ from lawm import __version__
 from lawm.cli.option_spelling import in_known_spelling, options_of
 from lawm.errors import LawmError
 from lawm.file_faults import file_fault
+from lawm.user_modules import import_user_modules
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell expects
 USER_ERROR = 2
@@ -53,6 +54,7 @@ def _run(arguments: list[str]) -> int:
         return run_fit(arguments[1:])
     parser = _parser()
     args = parser.parse_args(in_known_spelling(arguments, set(options_of(parser))))
+    import_user_modules(getattr(args, "allow_import", []))
     if args.command == "evaluate":
         from lawm.cli.evaluate_command import run_evaluate
 

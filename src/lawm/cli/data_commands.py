@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lawm.cli.allow_import import add_allow_import
 from lawm.cli.choose_command import add_choose_parser, run_choose
 from lawm.cli.data_check_command import add_check_parser, run_check
 from lawm.cli.data_edit_commands import (
@@ -113,6 +114,7 @@ def _add_collect(commands: Subparsers) -> None:
     add_camera(parser)
     add("--no-states", action="store_true", help="keep the pictures alone")
     add("--overwrite", action="store_true", help="replace an existing shard")
+    add_allow_import(parser)
 
 
 def _add_info(commands: Subparsers) -> None:

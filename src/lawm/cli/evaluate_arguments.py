@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lawm.cli.allow_import import add_allow_import
+
 
 def add_evaluate_parser(commands: Any) -> None:  # noqa: ANN401 (argparse's type is private)
     """Add the `evaluate` command.
@@ -46,6 +48,7 @@ def add_evaluate_parser(commands: Any) -> None:  # noqa: ANN401 (argparse's type
         help="kill simulators that do not answer for so long (default 60)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
+    add_allow_import(parser)
 
 
 __all__ = ["add_evaluate_parser"]

@@ -27,6 +27,7 @@ from lawm.run_lock import RunLock
 from lawm.stop_signals import StopRun, StopSignals
 from lawm.third_party_noise import silence_third_party_noise
 from lawm.two_stage import TwoStageTrainer
+from lawm.user_modules import allowing
 
 
 def run_fit(arguments: list[str]) -> int:
@@ -94,9 +95,9 @@ def _tell_how_to_go_on(path: Path, stopped: StopRun) -> None:
     folder = RunFolder(path)
     text = f"lawm: stopped by {stopped}."
     if folder.config_file.is_file():
-        text += f" Continue with: lawm fit --resume {path}"
+        text += f" Continue with: {allowing(f'lawm fit --resume {path}')}"
     if folder.stage("policy").has_checkpoint():
-        text += f"\n      Measure the policy so far with: lawm evaluate {path}"
+        text += f"\n      Measure the policy so far with: {allowing(f'lawm evaluate {path}')}"
     print(text, file=sys.stderr)
 
 

@@ -26,6 +26,7 @@ from lawm.fit_config import STAGES, EvaluationConfig, FitConfig, StageConfig
 from lawm.run_folder import open_run_folder
 from lawm.safe_yaml import read_yaml
 from lawm.stage_identity import unknown_to
+from lawm.user_modules import import_user_modules
 
 # What belongs to one call and not to the experiment: not saved in the run's config.yaml.
 CALL_FLAGS = ("stage", "run_dir", "resume", "world_model_from", "threads", "allow_import")
@@ -51,8 +52,8 @@ def parse_fit(arguments: list[str]) -> FitRequest:
         arguments: What follows `lawm fit`.
 
     Raises:
-        LawmError: An unknown key, a value of the wrong type or out of its range, or a file that
-            cannot be used.
+        LawmError: An unknown key, a value of the wrong type or out of its range, or a file or
+            module that cannot be used.
         SystemExit: After ``--help`` or ``--print_config``.
     """
     parser = build_parser()
@@ -61,6 +62,7 @@ def parse_fit(arguments: list[str]) -> FitRequest:
     arguments = in_known_spelling(arguments, {f"--{name}" for name in options})
     check_options(arguments, options)
     files, resume, allowed = _read_first(arguments)
+    import_user_modules(allowed)
     if resume is not None:
         open_run_folder(resume)
         # The run's own configuration comes first; what is given beside --resume wins over it.

@@ -91,8 +91,8 @@ def build_parser() -> ArgumentParser:
         "--allow-import",
         action="append",
         metavar="MODULE",
-        help="Let configurations name classes of this module, which importing it may run; "
-        "repeatable.",
+        help="Import this module first, which may register an environment of yours, and let "
+        "configurations name its classes; repeatable.",
     )
     parser.add_argument(
         "--name", type=str | None, help="Of the experiment; default the names of the configs."

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lawm.cli.allow_import import add_allow_import
 from lawm.errors import LawmError
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def add_import_parser(commands: Subparsers) -> None:
         help="where to cut old D4RL files, which do not mark their time limits",
     )
     add("--max-episodes", type=int, metavar="N", help="no more than these, the first")
+    add_allow_import(parser)
     _add_video_arguments(parser)
 
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lawm.cli.allow_import import add_allow_import
+
 DESCRIPTION = """\
 Return against the number of labels: tasks x methods x label budgets x seeds, as many `lawm fit`
 as that takes, then a table and a plot. The plan is printed first. Stopped by whatever, the same
@@ -102,6 +104,7 @@ def add_label_bench_parser(kinds: Any) -> None:  # noqa: ANN401 (argparse's type
         "them anew; for other settings of stage 2",
     )
     add("--dry-run", action="store_true", help="print the plan and stop")
+    add_allow_import(parser)
     add(
         "--rerun-stale",
         action="store_true",

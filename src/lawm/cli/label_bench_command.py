@@ -213,6 +213,7 @@ def _check_alone(args: argparse.Namespace) -> None:
             ("--csv", args.csv),
             ("--world-models-from", args.world_models_from),
             ("--dry-run", args.dry_run),
+            ("--allow-import", args.allow_import),
             ("--rerun-stale", args.rerun_stale),
         )
         if value

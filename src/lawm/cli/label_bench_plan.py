@@ -24,6 +24,7 @@ from lawm.benchmarks.label_grid import (
 from lawm.cli.fit_parser import FitRequest, parse_fit
 from lawm.data_modules.shard_headers import find_shards, read_headers
 from lawm.errors import LawmError
+from lawm.user_modules import allow_import_options
 
 _SET_BY_THE_GRID = {
     "seed": "--seeds",
@@ -119,7 +120,8 @@ def _parse(configs: Sequence[Path], settings: Sequence[str], method: str) -> Fit
     """The merged configuration; the budget does not matter here."""
     words = [word for config in configs for word in ("--config", str(config))]
     budget = budget_arguments(method, Fraction(1, 2))
-    return parse_fit([*words, *budget, *(f"--{setting}" for setting in settings)])
+    given = [f"--{setting}" for setting in settings]
+    return parse_fit([*words, *budget, *given, *allow_import_options()])
 
 
 def _look_at_data(config: Path, request: FitRequest) -> tuple[Task, list[list[str]], bool]:

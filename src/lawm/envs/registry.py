@@ -26,6 +26,9 @@ _FACTORIES: dict[str, EnvironmentFactory] = {"dm_control": dm_control.make_env}
 def register_env(suite: str, factory: EnvironmentFactory) -> None:
     """Make ``make_env("<suite>/<name>", ...)`` call ``factory``.
 
+    The commands of lawm know the suite if ``--allow-import`` names the module that calls this. So
+    do the processes that simulators run in: they inherit it, or import the module again.
+
     Args:
         suite: The part of the id before the slash; must be new.
         factory: Called with the whole id, the action repeat and the seed.
@@ -68,7 +71,8 @@ def make_env(
     hint = f" Did you mean {guess[0]!r}?" if guess else ""
     raise LawmError(
         f"{problem}{hint} Environments are written '<suite>/<name>', such as "
-        f"'dm_control/cheetah-run'; the suites are: {', '.join(sorted(_FACTORIES))}."
+        f"'dm_control/cheetah-run'; the suites are: {', '.join(sorted(_FACTORIES))}. Another one "
+        "is registered by a module of yours that `--allow-import MODULE` names on the command line."
     )
 
 

@@ -15,6 +15,7 @@ from lawm.envs.environment import Environment
 from lawm.envs.simulator_fault import SimulatorFault
 from lawm.envs.simulators import LocalSimulators, Recording, Seen, Simulators
 from lawm.errors import LawmError
+from lawm.user_modules import import_user_modules, user_modules
 from lawm.worker_process import how_it_ended, settle_in, start_worker
 
 
@@ -36,7 +37,7 @@ class SimulatorProcess:
     def __init__(self, make: Callable[[], Environment], timeout: float) -> None:
         self._timeout = timeout
         self._pipe, theirs = multiprocessing.Pipe()
-        self._process = start_worker(_serve, make, theirs, self._pipe, os.getpid())
+        self._process = start_worker(_serve, make, theirs, self._pipe, os.getpid(), user_modules())
         theirs.close()
         self.frame_seconds, self.action_low, self.action_high = self._answer("set-up")
 
@@ -94,13 +95,18 @@ def start_simulators(make: Callable[[], Environment], timeout: float | None) -> 
 
 
 def _serve(
-    make: Callable[[], Environment], pipe: Connection, parents_end: Connection, parent: int
+    make: Callable[[], Environment],
+    pipe: Connection,
+    parents_end: Connection,
+    parent: int,
+    modules: Sequence[str],
 ) -> None:
     """What the worker does: answers until it is told to end or its parent is gone."""
     if not settle_in(parent):
         return
     parents_end.close()  # else the pipe never ends
     try:
+        import_user_modules(modules)  # of no effect where the worker was forked
         simulators = LocalSimulators(make)
         first = (simulators.frame_seconds, simulators.action_low, simulators.action_high)
         pipe.send((None, first))

@@ -12,6 +12,8 @@ from lawm.envs import make_env
 from lawm.errors import LawmError
 from lawm.user_modules import allow_import_options
 
+MIN_TIMESTEP, MAX_TIMESTEP = 1e-6, 1e3  # seconds
+
 
 @dataclass(frozen=True)
 class ImportOptions:
@@ -20,6 +22,7 @@ class ImportOptions:
     format: str = ""  # empty: detected
     env_id: str = ""  # such as "dm_control/walker-walk"; empty where unknown
     action_repeat: int | None = None  # None: what the source says, else 1
+    control_timestep: float = 0.0  # seconds, before action repeat; 0: what source or env_id say
     action_bounds: tuple[float, float] | None = None  # low and high of every dimension
     measure_bounds: bool = False  # take the range that the actions span, per dimension
     action_convention: Convention | None = None
@@ -37,6 +40,11 @@ class ImportOptions:
     def __post_init__(self) -> None:
         if self.action_repeat is not None and self.action_repeat < 1:
             raise LawmError(f"--action-repeat is {self.action_repeat}; expected at least 1.")
+        if self.control_timestep and not MIN_TIMESTEP <= self.control_timestep <= MAX_TIMESTEP:
+            raise LawmError(
+                f"--control-timestep is {self.control_timestep:g}; expected seconds from "
+                f"{MIN_TIMESTEP:g} to {MAX_TIMESTEP:g}."
+            )
         if self.action_bounds is not None and self.measure_bounds:
             raise LawmError("--action-bounds and --measure-bounds contradict; give one of them.")
         if self.relabel and (not self.env_id or (self.action_repeat or 1) > 1):
@@ -80,8 +88,8 @@ class ImportOptions:
         """With the step of the environment, where one is named."""
         video = replace(self.video, action_repeat=self.action_repeat or 1)
         if not self.env_id:
-            return video
-        if video.fps or video.control_timestep:
+            return replace(video, control_timestep=self.control_timestep)
+        if video.fps or self.control_timestep:
             raise LawmError(
                 f"--env {self.env_id} says how long a step is; leave out --fps and "
                 "--control-timestep."
@@ -99,6 +107,8 @@ class ImportOptions:
         for name in ("action_repeat", "max_episode_steps", "max_episodes"):
             if getattr(self, name):
                 words += [f"--{name.replace('_', '-')}", str(getattr(self, name))]
+        if self.control_timestep:
+            words += ["--control-timestep", str(self.control_timestep)]
         if self.action_bounds is not None:
             words += ["--action-bounds", *map(str, self.action_bounds)]
         for name in ("measure_bounds", "action_free", "relabel", "stored_rewards"):

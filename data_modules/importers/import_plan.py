@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from lawm.data_modules.importers.action_convention import Finding, find_convention
 from lawm.data_modules.importers.import_options import ImportOptions
-from lawm.data_modules.importers.importer import Convention, Importer, Source
+from lawm.data_modules.importers.importer import Convention, Importer, Source, SourceFacts
 from lawm.data_modules.importers.observation_keys import ChosenKey, choose_keys
 from lawm.data_modules.importers.transitions import as_action_rows
 from lawm.envs import make_env
@@ -106,7 +107,7 @@ def make_plan(
         env_name=facts.env_name,
         env_id=options.env_id,
         action_repeat=options.action_repeat or facts.action_repeat or 1,
-        control_timestep=facts.control_timestep if task is None else task.control_timestep,
+        control_timestep=_control_timestep(facts, task, options, where),
         options=options,
     )
 
@@ -127,6 +128,20 @@ def _task(options: ImportOptions) -> _Task:
     shapes = {key: values.shape for key, values in env.reset().items()}
     env.close()
     return _Task(options.env_id, shapes, env.action_low, env.action_high, env.control_timestep)
+
+
+def _control_timestep(
+    facts: SourceFacts, task: _Task | None, options: ImportOptions, where: str
+) -> float:
+    """What the environment or the source says, else what the user does; 0 where nobody knows."""
+    given = options.control_timestep
+    known = facts.control_timestep if task is None else task.control_timestep
+    if given and known and not math.isclose(given, known, rel_tol=1e-6):
+        raise LawmError(
+            f"--control-timestep is {given:g} s, but that of {task.env_id if task else where} is "
+            f"{known:g} s (before action repeat). Leave out --control-timestep."
+        )
+    return known or given
 
 
 def _check_observations(where: str, keys: Sequence[ChosenKey], task: _Task) -> None:

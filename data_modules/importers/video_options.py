@@ -55,7 +55,8 @@ class VideoOptions:
 
     def words(self) -> list[str]:
         """The arguments that ask for the same on a command line."""
-        names = [field.name for field in fields(self) if field.name != "action_repeat"]
+        of_all = ("action_repeat", "control_timestep")  # formats, said by ImportOptions
+        names = [field.name for field in fields(self) if field.name not in of_all]
         words: list[str] = []
         for name in names:
             if getattr(self, name) == getattr(VideoOptions, name):

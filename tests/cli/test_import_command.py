@@ -36,6 +36,7 @@ def archive(folder: Path) -> Path:
             format="robomimic",
             env_id="dm_control/walker-walk",
             action_repeat=2,
+            control_timestep=0.025,
             action_bounds=(-2.0, 0.5),
             action_convention="led_into",
             keys=("robot0 pos=state", "image"),

@@ -63,6 +63,13 @@ def add_import_parser(commands: Subparsers) -> None:
     add("--env", default="", metavar="ID", help="where it is from; gives timestep and bounds")
     add("--action-repeat", type=int, metavar="N", help="control steps per action (the source's, 1)")
     add(
+        "--control-timestep",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds of a control step, where neither --env nor the source tells",
+    )
+    add(
         "--action-bounds",
         type=float,
         nargs=2,
@@ -93,7 +100,7 @@ def add_import_parser(commands: Subparsers) -> None:
 
 def _add_video_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group(
-        "videos", "with --env, frames match its control step"
+        "videos", "with --env or --control-timestep, frames match that step"
     ).add_argument
     add(
         "--size",
@@ -108,13 +115,6 @@ def _add_video_arguments(parser: argparse.ArgumentParser) -> None:
         help="pictures of another shape: their centre, or black bars (%(default)s)",
     )
     add("--fps", type=float, default=0.0, metavar="F", help="steps a second (the video's frames)")
-    add(
-        "--control-timestep",
-        type=float,
-        default=0.0,
-        metavar="S",
-        help="seconds of a step before action repeat, instead of --fps",
-    )
     add("--every", type=int, default=0, metavar="N", help="take frames by number, not by time")
     add(
         "--cut-threshold",
@@ -182,6 +182,7 @@ def import_options(args: argparse.Namespace) -> ImportOptions:
         format=args.format,
         env_id=args.env,
         action_repeat=args.action_repeat,
+        control_timestep=args.control_timestep,
         action_bounds=tuple(args.action_bounds) if args.action_bounds else None,
         measure_bounds=args.measure_bounds,
         action_convention=args.action_convention,
@@ -198,7 +199,6 @@ def import_options(args: argparse.Namespace) -> ImportOptions:
             size=parse_size(args.size),
             aspect=args.aspect,
             fps=args.fps,
-            control_timestep=args.control_timestep,
             every=args.every,
             cut_threshold=args.cut_threshold,
             min_steps=args.min_steps,

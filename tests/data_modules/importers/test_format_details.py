@@ -147,6 +147,8 @@ def test_raw_demonstrations_of_robomimic_give_simulator_states(tmp_path: Path) -
     assert shard.reward is None
     assert shard.meta.control_timestep == 0.05
     assert report.plan.env_name == "Lift"
+    with pytest.raises(LawmError, match=r"0.1 s, but that of .*a.hdf5 is 0.05 s .* Leave out"):
+        imported(tmp_path / "a.hdf5", control_timestep=0.1)
 
 
 def test_simulator_states_of_robomimic_are_imported_when_asked_for(tmp_path: Path) -> None:

@@ -77,6 +77,27 @@ def test_without_an_environment(tmp_path: Path) -> None:
     assert meta.action_high.tolist() == [3.0] * A
 
 
+def test_a_control_timestep_can_be_given(tmp_path: Path) -> None:
+    path, told = tmp_path / "x.h5", {"control_timestep": 0.04, "action_repeat": 2}
+    import_numpy(archive(tmp_path), path, **told)
+    meta = read_shard(path).meta
+    assert (meta.control_timestep, meta.step_seconds) == (0.04, 0.08)
+    assert "--control-timestep 0.04" in meta.provenance["command"]
+
+
+def test_a_control_timestep_that_is_known_is_not_replaced(tmp_path: Path) -> None:
+    env = {"env_id": "dm_control/cheetah-run"}
+    with pytest.raises(LawmError, match=r"0.04 s, but that of dm_control/cheetah-run is 0.01 s"):
+        import_numpy(archive(tmp_path), tmp_path / "x.h5", control_timestep=0.04, **env)
+    import_numpy(archive(tmp_path), tmp_path / "x.h5", control_timestep=0.01, **env)
+
+
+@pytest.mark.parametrize("seconds", [-0.1, 1e-9, 1e9, float("nan")])
+def test_a_control_timestep_is_seconds(seconds: float) -> None:
+    with pytest.raises(LawmError, match=r"--control-timestep is .*; expected seconds from 1e-06"):
+        ImportOptions(control_timestep=seconds)
+
+
 def test_observations_alone(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     report = import_numpy(archive(tmp_path, act=None, rew=None), path)

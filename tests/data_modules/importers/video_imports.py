@@ -19,7 +19,7 @@ def imported(source: Path, *more: Path, **options: Any) -> tuple[Shard, ImportRe
     """The options are those of videos, but for the first ones named here."""
     others = {
         k: options.pop(k)
-        for k in ("env_id", "action_repeat", "max_episode_steps", "keys")
+        for k in ("env_id", "action_repeat", "control_timestep", "max_episode_steps", "keys")
         if k in options
     }
     return importing.imported(source, video=VideoOptions(**options), more_sources=more, **others)

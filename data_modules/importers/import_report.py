@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
 from lawm.data_modules.importers.import_plan import ImportPlan
+
+NAMED_EPISODES = 3
 
 
 @dataclass
@@ -21,11 +24,33 @@ class ImportCounts:
     with_rewards: int = 0  # episodes
     terminated: int = 0  # episodes
     truncated: int = 0  # episodes
+    constant: list[str] = field(default_factory=list)  # episodes whose actions never change
+    constant_zeros: int = 0  # of these
     too_short: int = 0  # episodes of a single observation, dropped
     lost_actions: int = 0  # episodes whose last action has no outcome in the source
     lost_rewards: int = 0  # episodes that lose a reward other than zero
     lost_reward_sum: float = 0.0
     odd_dummies: int = 0  # episodes whose row 0 was dropped as a dummy without looking like one
+
+    def add_actions(self, action: NDArray[Any], source_id: str) -> None:
+        """Count the actions (T, A) of an episode that has some."""
+        self.with_actions += 1
+        if len(action) > 1 and (action == action[0]).all():
+            self.constant.append(source_id)
+            self.constant_zeros += not action[0].any()
+
+    def remarks(self) -> tuple[str, ...]:
+        """What looks like a mistake in the source and may be none."""
+        if not self.constant:
+            return ()
+        names = ", ".join(self.constant[:NAMED_EPISODES])
+        more = ", ..." if len(self.constant) > NAMED_EPISODES else ""
+        return (
+            f"the actions of {len(self.constant)} of {self.with_actions} episodes with actions "
+            f"never change ({names}{more}), and are zero in {self.constant_zeros}. They are "
+            "imported as known; if they only fill the place of unknown ones, write NaN throughout "
+            "in the source instead (or leave the actions out with --action-free) and import again",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +156,7 @@ class ImportReport:
                 "max": int(lengths.max()),
             },
             "episodes_with_actions": counts.with_actions,
+            "episodes_with_constant_actions": len(counts.constant),
             "episodes_with_rewards": counts.with_rewards,
             "terminated": counts.terminated,
             "truncated": counts.truncated,

@@ -84,7 +84,8 @@ def run_import(
                     "more."
                 )
             digest = _sha256(source, opened.facts.files)
-            report = ImportReport(plan, counts, _notes(opened), digest)
+            notes = (*_notes(opened), *counts.remarks())
+            report = ImportReport(plan, counts, notes, digest)
             writer.provenance = _provenance(report)
     checksum = read_shard_header(path)[0].checksum
     return ImportReport(plan, counts, report.notes, report.source_sha256, checksum)
@@ -138,7 +139,8 @@ def _write_episode(
     except LawmError as error:
         raise LawmError(f"{error} It is from {plan.source}.") from error
     counts.lengths.append(raw.num_rows - 1)
-    counts.with_actions += steps.action is not None
+    if steps.action is not None:
+        counts.add_actions(steps.action, raw.source_id)
     counts.with_rewards += steps.reward is not None
     counts.terminated += raw.terminated
     counts.truncated += raw.truncated

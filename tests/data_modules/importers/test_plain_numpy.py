@@ -117,6 +117,26 @@ def test_episodes_of_nan_are_imported_without(tmp_path: Path) -> None:
     assert episodes.has_reward.all()
 
 
+def test_actions_that_never_change_are_noted_and_imported(tmp_path: Path) -> None:
+    act = arrays()["act"]
+    act[0], act[2] = 0.0, 0.5
+    report = import_numpy(archive(tmp_path, act=act), tmp_path / "x.h5")
+    (note,) = report.notes
+    assert "the actions of 2 of 3 episodes with actions never change (source/0, source/2)" in note
+    assert "zero in 1" in note and "NaN" in note
+    assert note in report.rows().values()
+    assert report.to_dict()["episodes_with_constant_actions"] == 2
+    assert read_shard(tmp_path / "x.h5").episodes.has_action.all()
+
+
+def test_actions_that_change_or_are_absent_are_not_noted(tmp_path: Path) -> None:
+    act = arrays()["act"]
+    act[1], act[2, 1:] = np.nan, act[2, :1]
+    act[2, -1, -1] += 1e-3
+    report = import_numpy(archive(tmp_path, act=act.clip(-1, 1)), tmp_path / "x.h5")
+    assert report.notes == ()
+
+
 FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no obs": ({"obs": None}, {"format": "numpy"}, r"the arrays \['act', 'rew'\]; expected `obs`"),
     "undetected": ({"obs": None}, {}, r"(?s)of no format .* numpy: has no obs, but act, rew"),

@@ -27,6 +27,7 @@ class LabelPlan:
     def __init__(
         self, labels: str | int, held_out: str | int, seed: int, choice: LabelChoice
     ) -> None:
+        self._given = str(labels)
         self._file = Path(str(labels)) if is_label_file(labels) else None
         self.labels = parse_budget("all" if self._file else labels, "labels")
         self.held_out = parse_budget(held_out, "held_out", may_be_zero=True)
@@ -46,6 +47,25 @@ class LabelPlan:
             held_out=self.held_out,
             seed=self._seed,
             choice=self._choice,
+        )
+
+    def what_is_hidden(self, headers: Sequence[ShardHeader], split: EpisodeSplit) -> str:
+        """A line for the start of a run; empty where no action under ``data.shards`` is hidden.
+
+        Args:
+            headers: The shards.
+            split: Of them, by this plan.
+        """
+        num = sum(int(h.episodes.has_action.sum()) for h in headers if h.may_label)
+        kept, held_out = len(split.labelled), len(split.held_out)
+        hidden = num - kept - held_out
+        if not hidden:
+            return ""
+        return (
+            f"data.labels {self._given}: of {num} episodes with actions in data.shards {kept} "
+            f"{'keeps' if kept == 1 else 'keep'} them, {hidden} {'has' if hidden == 1 else 'have'} "
+            f"them hidden, {held_out} {'is' if held_out == 1 else 'are'} held out; "
+            "--data.labels all hides none."
         )
 
 

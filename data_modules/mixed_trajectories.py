@@ -136,6 +136,8 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
             observation_keys=self._observation_keys,
         )
         self._split = self._plan.split(self._headers)
+        if hidden := self._plan.what_is_hidden(self._headers, self._split):
+            rank_zero_info(hidden)
         processes = self._processes_here()
         self._choice = choose_storage(
             self._wanted_storage, self._headers, self._cache, num_processes=processes

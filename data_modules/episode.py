@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from lawm.errors import LawmError
 
+BOUND_TOLERANCE = 1e-5  # of their range; float32 actions may stand a rounding beyond their bounds
+
 
 @dataclass(frozen=True, eq=False)
 class Episode:
@@ -61,8 +63,14 @@ def checked_episode(
         physics: (T + 1, P) or None.
 
     Raises:
-        LawmError: Shapes that do not fit, or numbers that are not finite.
+        LawmError: Observations without keys, shapes that do not fit, or numbers that are not
+            finite.
     """
+    if not isinstance(obs, Mapping):
+        raise LawmError(
+            f"{where} has observations of type {type(obs).__name__}; expected a dict of arrays by "
+            "key, such as {'state': states}."
+        )
     states = {key: _observation(where, key, obs[key]) for key in sorted(obs)}
     num_rows = {len(values) for values in states.values()}
     if len(num_rows) != 1 or min(num_rows) < 2:
@@ -80,6 +88,37 @@ def checked_episode(
         source_id=source_id,
         physics=_numbers(where, "physics", physics, np.float64, (rows, None)),
     )
+
+
+def refuse_beyond_bounds(
+    where: str,
+    action: NDArray[np.float32],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> None:
+    """Refuse actions that training would clip.
+
+    Args:
+        where: What a message calls the episode.
+        action: (T, A).
+        low: (A,) bounds.
+        high: (A,).
+
+    Raises:
+        LawmError: Says how many values, and which is the farthest off.
+    """
+    rounding = np.finfo(np.float32).eps * np.maximum(abs(low), abs(high))
+    slack = BOUND_TOLERANCE * (high - low) + rounding
+    beyond = np.maximum(low - action, action - high)  # (T, A) how far
+    outside = beyond > slack
+    if outside.any():
+        step, number = np.unravel_index(np.argmax(beyond), beyond.shape)
+        raise LawmError(
+            f"{where} has actions beyond their bounds in {outside.mean():.2g} of the values, which "
+            f"training would clip; the farthest is {action[step, number]:g} in dimension {number}, "
+            f"expected {low[number]:g} to {high[number]:g}. Give the bounds of these actions as "
+            "action_low and action_high, or bring the actions into the units of the bounds."
+        )
 
 
 def check_same_layout(where: str, first: Episode, other: Episode) -> None:
@@ -148,4 +187,10 @@ def _finite(where: str, name: str, array: NDArray[Any], dtype: DTypeLike) -> NDA
     return values
 
 
-__all__ = ["Episode", "check_same_layout", "checked_episode"]
+__all__ = [
+    "BOUND_TOLERANCE",
+    "Episode",
+    "check_same_layout",
+    "checked_episode",
+    "refuse_beyond_bounds",
+]

@@ -71,6 +71,7 @@ def copy_episodes(
         # where some pictures are of unknown origin, all of the copy are
         renderer=headers[0].renderer if all(header.renderer for header in headers) else None,
         overwrite=overwrite,
+        is_copy=True,
     ) as writer:
         for header in headers:
             with open_shard(header.path) as shard:

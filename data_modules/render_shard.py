@@ -102,6 +102,7 @@ def render_shard(config: RenderConfig, console: Console | None = None) -> Render
             provenance=_provenance(shard, config),
             renderer=renderer,
             overwrite=config.overwrite,
+            is_copy=True,
         )
         largest, began = 0.0, time.perf_counter()
         with writer:

@@ -15,7 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawm.data_modules import shard_format as fmt
-from lawm.data_modules.episode import Episode, check_same_layout, checked_episode
+from lawm.data_modules.episode import (
+    Episode,
+    check_same_layout,
+    checked_episode,
+    refuse_beyond_bounds,
+)
 from lawm.data_modules.index_writer import IndexWriter
 from lawm.data_modules.streamed_arrays import ChunkedImages, SpooledArray
 from lawm.errors import LawmError
@@ -41,6 +46,7 @@ class ShardWriter:
             name may be changed until the context is left.
         renderer: What took the pictures; None without, and where it is unknown.
         overwrite: Replace an existing file.
+        is_copy: Take actions beyond the bounds as well, as the shard that is copied has them.
 
     Raises:
         LawmError: The target exists or may not be written, an episode contradicts the format, or
@@ -59,10 +65,11 @@ class ShardWriter:
         provenance: Mapping[str, Any] | None = None,
         renderer: RendererSpec | None = None,
         overwrite: bool = False,
+        is_copy: bool = False,
     ) -> None:
         self.path = Path(path)
         self.provenance: dict[str, Any] = dict(provenance or {})
-        self._overwrite = overwrite
+        self._overwrite, self._is_copy, self._is_entered = overwrite, is_copy, False
         self._temporary = self.path.with_name(f"{self.path.name}.tmp-{os.getpid()}")
         self._file: h5py.File | None = None
         self._arrays: dict[str, SpooledArray] = {}
@@ -75,7 +82,7 @@ class ShardWriter:
                 f"The action bounds for {self.path} are {low.tolist()} and {high.tolist()}; "
                 "expected two lists of finite numbers, one per dimension, each low below its high."
             )
-        self._action_dim = len(low)
+        self._low, self._high, self._action_dim = low, high, len(low)
         self._attributes: dict[str, Any] = {
             "format": fmt.fixed_text(fmt.FORMAT),
             "version": fmt.VERSION,
@@ -104,6 +111,7 @@ class ShardWriter:
             raise LawmError(f"The folder {folder} cannot be made: {error}.") from error
         if not os.access(folder, os.W_OK):
             raise LawmError(f"{self.path} cannot be written: no permission in the folder {folder}.")
+        self._is_entered = True
         return self
 
     def __exit__(
@@ -112,6 +120,7 @@ class ShardWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._is_entered = False
         try:
             if kind is None:
                 self._commit()
@@ -146,8 +155,15 @@ class ShardWriter:
             physics: (T + 1, P) simulator states; all episodes have them or none.
 
         Raises:
-            LawmError: Shapes that do not fit, or numbers that are not finite.
+            LawmError: Shapes that do not fit, numbers that are not finite, actions beyond the
+                bounds, or the context of the writer was not entered or is left.
         """
+        if not self._is_entered:
+            raise LawmError(
+                f"An episode ({source_id}) was added to the writer of {self.path} outside of its "
+                "context, so it would never be written; expected `with ShardWriter(...) as "
+                "writer:` around it."
+            )
         where = f"Episode {self.num_episodes} ({source_id}) for {self.path}"
         episode = checked_episode(
             where,
@@ -160,6 +176,8 @@ class ShardWriter:
             source_id=source_id,
             physics=physics,
         )
+        if episode.action is not None and not self._is_copy:
+            refuse_beyond_bounds(where, episode.action, self._low, self._high)
         if self._first is None:
             self._first = _without_rows(episode)
         check_same_layout(where, self._first, episode)

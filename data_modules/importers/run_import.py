@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawm import __version__
+from lawm.data_modules.episode import BOUND_TOLERANCE
 from lawm.data_modules.importers.import_options import ImportOptions
 from lawm.data_modules.importers.import_plan import Bounds, ImportPlan, make_plan
 from lawm.data_modules.importers.import_report import ImportCounts, ImportReport
@@ -28,7 +29,6 @@ from lawm.data_modules.shard_reader import read_shard_header
 from lawm.data_modules.shard_writer import ShardWriter
 from lawm.errors import LawmError
 
-BOUND_TOLERANCE = 1e-5  # float32 actions may stand a rounding beyond their bounds
 HASH_BYTES = 1 << 20  # at a time
 
 

@@ -65,7 +65,7 @@ def test_rewards_on_action_free_are_kept_if_wanted(tmp_path):
 
 def test_actions_are_scaled_to_the_bounds(tmp_path):
     low, high = np.array([-2.0, 0.0]), np.array([4.0, 10.0])
-    with ShardWriter(tmp_path / "a.h5", action_low=low, action_high=high) as writer:
+    with ShardWriter(tmp_path / "a.h5", action_low=low, action_high=high, is_copy=True) as writer:
         writer.add_episode(
             {"state": np.zeros((4, 1))},
             np.array([low, (low + high) / 2, [5.0, -1.0]]),

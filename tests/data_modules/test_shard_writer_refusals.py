@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from episode_adding import add, writer
 
+from lawm.data_modules.episode_copy import copy_episodes
+from lawm.data_modules.shard_headers import read_headers
 from lawm.data_modules.shard_reader import read_shard
 from lawm.data_modules.shard_writer import ShardWriter
 from lawm.errors import LawmError
@@ -69,6 +71,16 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"action": np.array([[0.0, 0.0], [0.0, np.nan], [0.0, 0.0]])},
         "has actions that are NaN, .* in 1 rows, the first of them row 1",
     ),
+    "no keys": (
+        {"obs": np.ones((4, 4))},
+        r"made up.* has observations of type ndarray; expected a dict of arrays by key",
+    ),
+    "beyond the bounds": (
+        {"action": np.array([[0.0, 0.0], [1.5, -7.0], [0.0, 2.0]])},
+        r"Episode 0 \(made up\) for .*x.h5 has actions beyond their bounds in 0.33 of the values, "
+        r".*the farthest is -7 in dimension 1, expected -2 to 2",
+    ),
+    "a little beyond": ({"action": np.full((3, 2), 1.0001)}, "beyond their bounds in 0.5 of"),
     "column of rewards": (
         {"reward": np.ones((3, 1))},
         r"has rewards of .* shape \(3, 1\); expected numbers of shape \(3,\)",
@@ -84,6 +96,35 @@ def test_a_wrong_episode_is_refused_at_once(tmp_path: Path, case: str) -> None:
     with pytest.raises(LawmError, match=message), writer(tmp_path / "x.h5") as target:
         add(target, **changes)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_rounding_beyond_the_bounds_is_taken(tmp_path: Path) -> None:
+    bounds = {"action_low": [1000.0], "action_high": [1000.1]}
+    with writer(tmp_path / "x.h5") as target:
+        add(target, action=np.array([[1.0 + 1e-6, -2.0 - 1e-6]] * 3))
+    with ShardWriter(tmp_path / "y.h5", **bounds) as target:  # 1000.1 is a larger float32
+        add(target, action=np.full((3, 1), 1000.1))
+
+
+def test_a_copy_keeps_what_lies_beyond_the_bounds(tmp_path: Path) -> None:
+    action = np.full((3, 2), 5.0)
+    with writer(tmp_path / "x.h5", is_copy=True) as target:
+        add(target, action=action)
+    assert copy_episodes(read_headers([tmp_path / "x.h5"], []), tmp_path / "y.h5", command="") == 1
+    found = read_shard(tmp_path / "y.h5").action
+    assert found is not None
+    np.testing.assert_array_equal(found[:3], action)
+
+
+def test_a_writer_outside_of_its_context_takes_nothing(tmp_path: Path) -> None:
+    target, outside = writer(tmp_path / "x.h5"), r"\(made up\) .* of .*x.h5 outside of its context"
+    with pytest.raises(LawmError, match=outside):
+        add(target)
+    with target:
+        add(target)
+    with pytest.raises(LawmError, match=outside):
+        add(target)
+    assert read_shard(tmp_path / "x.h5").episodes.num_episodes == 1
 
 
 @pytest.mark.parametrize(

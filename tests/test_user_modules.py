@@ -12,6 +12,7 @@ from lawm.data_modules.importers.import_options import ImportOptions
 from lawm.envs import make_env, registry
 from lawm.envs.simulator_process import SimulatorProcess
 from lawm.errors import LawmError
+from lawm.run_folder import check_new_run_folder
 from lawm.user_modules import allow_import_options, allowing, import_user_modules, user_modules
 
 ENVIRONMENT = """
@@ -87,6 +88,10 @@ def test_commands_repeat_the_option(folder):
     import_user_modules(["mine"])
     assert allow_import_options() == ["--allow-import", "mine"]
     assert allowing("lawm evaluate RUN") == "lawm evaluate RUN --allow-import mine"
+    (folder / "run").mkdir()
+    (folder / "run" / "config.yaml").write_text("a: 1\n")
+    with pytest.raises(LawmError, match=r"use `lawm fit --resume \S+run --allow-import mine`"):
+        check_new_run_folder(folder / "run", "")
     assert "--allow-import mine" in ImportOptions().command(folder / "a.npz", folder / "b.h5")
     import_user_modules([])
     assert allow_import_options() == []

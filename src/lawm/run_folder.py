@@ -25,6 +25,7 @@ from typing import Any
 from lawm.atomic_write import is_leftover, remove_leftovers, write_atomically
 from lawm.errors import LawmError
 from lawm.fit_config import StageName
+from lawm.user_modules import allowing
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def check_new_run_folder(path: Path, config_text: str) -> None:
             same = config_file.read_text() == config_text
             which = "this same configuration" if same else "another configuration"
             advice += f"; to continue the run that is there, which has {which}, "
-            advice += f"use `lawm fit --resume {path}`"
+            advice += f"use `{allowing(f'lawm fit --resume {path}')}`"
         raise LawmError(f"run_dir {path} is not empty, and lawm overwrites nothing. {advice}.")
 
 

@@ -73,8 +73,7 @@ class LossOptions:
         share_weights: Give a source's weight in a term that it lacks, such as unknown rewards, to
             the other. Otherwise what labelled rows alone teach counts half as much, beside the
             observations, as where all rows are labelled.
-        labelled_warmup_steps: Updates at the beginning in which labelled rows alone train, so that
-            decoder and q_free know what an action is before actions are inferred.
+        labelled_warmup_steps: First updates, in which labelled rows alone train.
     """
 
     kl_balance: float = 0.8
@@ -89,9 +88,8 @@ class LossOptions:
 
     def at(self, step: int) -> LossOptions:
         """The options of update number ``step``, counted from 0."""
-        if step >= self.labelled_warmup_steps:
-            return self
-        return replace(self, action_free_weight=0.0)
+        warm = step >= self.labelled_warmup_steps
+        return self if warm else replace(self, action_free_weight=0.0)
 
 
 @dataclass(frozen=True)

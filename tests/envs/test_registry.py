@@ -45,3 +45,12 @@ def test_id_of_unknown_suite():
 def test_action_repeat_below_one():
     with pytest.raises(LawmError, match="action_repeat is 0, expected at least 1"):
         make_env("dm_control/cheetah-run", 0, 0)
+
+
+def test_a_factory_that_fails_is_a_sentence(monkeypatch):
+    def fails(env_id, action_repeat):
+        raise AssertionError("is called with three arguments")
+
+    monkeypatch.setitem(registry._FACTORIES, "broken", fails)
+    with pytest.raises(LawmError, match=r"'broken/x' cannot be made: .* raised TypeError: "):
+        make_env("broken/x")

@@ -50,8 +50,8 @@ def make_env(
         renderer: Adds its pictures to the observations, under the keys that it names.
 
     Raises:
-        LawmError: No such suite, task or camera, an action repeat below one, or pictures of
-            another look than environments give.
+        LawmError: No such suite, task or camera, an action repeat below one, pictures of another
+            look than environments give, or code of the suite that fails.
     """
     if action_repeat < 1:
         raise LawmError(
@@ -60,7 +60,16 @@ def make_env(
         )
     suite, slash, name = env_id.partition("/")
     if slash and suite in _FACTORIES:
-        env = _FACTORIES[suite](env_id, action_repeat, seed)
+        try:
+            env = _FACTORIES[suite](env_id, action_repeat, seed)
+        except (LawmError, OSError):
+            raise
+        except Exception as error:  # a simulator's code raises anything
+            raise LawmError(
+                f"Environment {env_id!r} cannot be made: what is registered for {suite!r} raised "
+                f"{type(error).__name__}: {error}. Expected a callable that takes the id, the "
+                "action repeat and the seed; mend it, or name another environment."
+            ) from error
         return env if renderer is None else PixelObservations(env, renderer)
     if not slash:
         problem = f"Environment {env_id!r} does not name its suite."

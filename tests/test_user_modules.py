@@ -105,5 +105,5 @@ def test_the_process_of_a_simulator_knows_the_environment(folder, monkeypatch, m
     import_user_modules(["mine"])
     monkeypatch.setattr(worker_process, "multiprocessing", multiprocessing.get_context(method))
     simulators = SimulatorProcess(functools.partial(make_env, "still/life"), timeout=60)
-    assert simulators.action_shape == np.ones(3).shape
+    assert simulators.action_low.shape == np.ones(3).shape
     simulators.close()

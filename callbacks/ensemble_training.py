@@ -10,11 +10,13 @@ import torch
 
 from lawm.dynamics_ensemble import DynamicsEnsemble, Transitions
 from lawm.random_state import random_state_kept
+from lawm.world_model import WorldModel
 
 
 class CutsRollouts(Protocol):
     """A module whose rollouts end where an ensemble disagrees."""
 
+    world_model: WorldModel
     disagreement_quantile: float | None
     ensemble: DynamicsEnsemble | None
 
@@ -27,7 +29,7 @@ class EnsembleTraining(pl.Callback):
 
     Args:
         module: That is trained.
-        transitions: Gives those of this process's share of the data.
+        transitions: Gives those of the first process's share of the data.
         seed: Of the members' weights and samples.
     """
 
@@ -41,13 +43,13 @@ class EnsembleTraining(pl.Callback):
         quantile = self._module.disagreement_quantile
         if quantile is None:
             return
+        model = self._module.world_model
         with random_state_kept(pl_module.device):
             torch.manual_seed(self._seed)
-            data = self._transitions()
-            ensemble = DynamicsEnsemble(data.features.shape[-1], data.action.shape[-1])
+            ensemble = DynamicsEnsemble(model.rssm.feature_size, model.spec.action_dim)
             ensemble.to(pl_module.device)
             if trainer.is_global_zero:
-                ensemble.fit(data, quantile)
+                ensemble.fit(self._transitions(), quantile)
         state = {name: value.cpu() for name, value in ensemble.state_dict().items()}
         ensemble.load_state_dict(trainer.strategy.broadcast(state))
         self._module.ensemble = ensemble.requires_grad_(False)

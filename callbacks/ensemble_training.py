@@ -29,7 +29,7 @@ class EnsembleTraining(pl.Callback):
 
     Args:
         module: That is trained.
-        transitions: Gives those of the first process's share of the data.
+        transitions: Gives those of all the data, to the first process.
         seed: Of the members' weights and samples.
     """
 

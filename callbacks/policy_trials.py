@@ -102,7 +102,7 @@ class PolicyTrials(pl.Callback):
         _replace(pl_module, self._best["weights"])
         optimizer.load_state_dict(self._best["optimizer"])
         self._best = None
-        rewards = ", ".join(f"{reward:.3g}" for reward in self.rewards)
+        rewards = ", ".join(f"{reward:.5g}" for reward in self.rewards)
         rank_zero_info(
             f"Policy {self.rewards.index(max(self.rewards)) + 1} of {self._trials} goes on; reward "
             f"of an imagined step after {self._trial_steps} updates each: {rewards}."

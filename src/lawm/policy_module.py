@@ -63,8 +63,8 @@ class LatentPolicyModule(PolicyCheckpoint):
             ended, see :class:`~lawm.continued_starts.ContinuedStarts`; 0: all begin in the data.
         continued_steps: Steps that such a trajectory is expected to last.
         disagreement_quantile: Rollouts are cut where an ensemble that learned the dynamics from the
-            data disagrees more than on this share of the data, and the return goes on from the
-            critic's value; None: they never are. See :mod:`lawm.dynamics_ensemble`.
+            data disagrees more than on this share of them, those it learned from, and the return
+            goes on from the critic's value; None: never. See :mod:`lawm.dynamics_ensemble`.
         trials: Policies that are begun, of which the best in imagination goes on, see
             :class:`~lawm.callbacks.policy_trials.PolicyTrials`.
         trial_steps: Updates of each before that.

@@ -203,10 +203,9 @@ class StartStateDataModule(pl.LightningDataModule):
         return ModelState(self.states.h[index], self.states.z[index])
 
     def transitions(self) -> Transitions:
-        """About MAX_TRANSITIONS at most, of episodes at even distance; the data are read again."""
-        first, stride = self._first_and_stride()
+        """About MAX_TRANSITIONS at most, of all processes' episodes, which are read again."""
         every = math.ceil(self.data.num_training_states / MAX_TRANSITIONS)
-        share = share_of(self.data.episodes(), first, stride * every)
+        share = share_of(self.data.episodes(), 0, every)
         return posterior_transitions(self.world_model.eval(), share)
 
     def describe(self, batch: ModelState) -> list[str]:

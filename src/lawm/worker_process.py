@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import multiprocessing
 import os
 import signal
 import sys
 import warnings
+import weakref
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+_SENT_TO_JOBS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")  # to every process of a group
 
 
 def start_worker(target: Callable[..., None], *args: Any) -> BaseProcess:  # noqa: ANN401
@@ -26,7 +29,15 @@ def start_worker(target: Callable[..., None], *args: Any) -> BaseProcess:  # noq
         # Python 3.12 warns of a fork beside threads: the worker touches none of their work
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
+    atexit.register(_kill, weakref.ref(process), os.getpid())
     return process
+
+
+def _kill(worker: weakref.ref[BaseProcess], parent: int) -> None:
+    """Before multiprocessing asks by SIGTERM, which a worker ignores, and waits for its end."""
+    process = worker()
+    if process is not None and os.getpid() == parent and process.is_alive():
+        process.kill()
 
 
 def settle_in(parent: int) -> bool:
@@ -38,8 +49,9 @@ def settle_in(parent: int) -> bool:
     Returns:
         False if the parent is gone already.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent acts
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # training's handler was inherited
+    for name in _SENT_TO_JOBS:  # by Ctrl-C, `timeout` and schedulers; the parent acts
+        if (number := getattr(signal, name, None)) is not None:  # Windows lacks some
+            signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":  # even a worker that hangs does not outlive its parent
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         return os.getppid() == parent

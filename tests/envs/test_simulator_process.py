@@ -1,6 +1,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -88,16 +90,35 @@ def test_a_fault_during_set_up_has_its_reason():
         SimulatorProcess(lambda: os._exit(3), timeout=30)
 
 
-def test_ctrl_c_is_left_to_the_parent_and_sigterm_ends_the_worker():
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
+def test_what_is_sent_to_a_whole_job_is_left_to_the_parent(name):
+    """So that the evaluation which a stop falls into is finished, and not lost."""
     simulators = SimulatorProcess(LineEnv, timeout=30)
     (worker,) = multiprocessing.active_children()
-    os.kill(worker.pid, signal.SIGINT)
-    assert len(simulators.reset([0], None)) == 1
-    os.kill(worker.pid, signal.SIGTERM)
-    with pytest.raises(SimulatorFault, match="killed by SIGTERM"):
-        for _ in range(100):
-            simulators.reset([0], None)
-            time.sleep(0.05)
+    for _ in range(3):
+        os.kill(worker.pid, getattr(signal, name))
+        assert len(simulators.reset([0], None)) == 1
+    simulators.close()
+
+
+def test_a_worker_that_is_killed_is_told():
+    simulators = SimulatorProcess(LineEnv, timeout=30)
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    with pytest.raises(SimulatorFault, match="killed by SIGKILL"):
+        simulators.reset([0], None)
+
+
+def test_a_program_ends_though_a_worker_was_not_closed():
+    """Python's own way at exit, SIGTERM and a wait without end, would find nobody who obeys."""
+    code = (
+        "from tiny_runs import LineEnv\n"
+        "from lawm.envs.simulator_process import SimulatorProcess\n"
+        "simulators = SimulatorProcess(LineEnv, timeout=30)\n"
+        "simulators.reset([0], None)\n"
+    )
+    tests = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code], cwd=tests, check=True, timeout=60)
 
 
 def test_a_worker_does_not_outlive_its_parent(tmp_path):

@@ -29,6 +29,7 @@ _POLICY = {
     "imagined_reward": "imagined reward a step",
     "return_scale": "return scale, 95th - 5th percentile",
     "entropy": "entropy, nats",
+    "known_share": "share of imagined steps before a cut",
     "actor_loss": "actor loss",
     "critic_loss": "critic loss",
     "imagined_continuation": "imagined continuation",

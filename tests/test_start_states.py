@@ -178,6 +178,37 @@ def test_of_data_beyond_the_limit_every_nth_episode_is_taken(max_states, every, 
     assert distance.min(dim=1).values.max() < 1e-4
 
 
+@pytest.mark.parametrize("variant", ["action", "latent"])
+def test_transitions_are_those_of_all_episodes_whatever_the_process(variant, data, noiseless):
+    """Each state with the one that follows, and the action that led there."""
+    model = make_model(data, variant)
+    starts = StartStateDataModule(model, data, batch_size=4)
+    starts._first_and_stride = lambda: (1, 3)  # of another process
+    found = starts.transitions()
+    (chunk,) = data.episodes()
+    assert len(found.action) == int(chunk.length.sum())
+    for row, length in enumerate(chunk.length.tolist()):
+        known = row < chunk.num_labelled
+        action = chunk.action[row, :length] if known else None
+        obs = chunk.obs["state"][row, : length + 1]
+        states = torch.cat([state.features for state in filter_episode(model, obs, action)])
+        for t in range(length):
+            distance = (found.features - states[t]).abs().amax(dim=1)
+            place = int(distance.argmin())
+            assert distance[place] < 1e-4
+            assert (found.following[place] - states[t + 1]).abs().max() < 1e-4
+            if known:
+                torch.testing.assert_close(found.action[place], action[t])
+
+
+def test_of_very_many_transitions_every_nth_episode_is_taken(data, monkeypatch):
+    monkeypatch.setattr(start_states, "MAX_TRANSITIONS", 20)
+    found = StartStateDataModule(make_model(data), data).transitions()
+    lengths = [int(n) for chunk in data.episodes() for n in chunk.length]
+    every = math.ceil((sum(lengths) + len(lengths)) / 20)
+    assert len(found.action) == sum(lengths[::every])
+
+
 def test_a_limit_below_one_state_is_refused(data):
     with pytest.raises(LawmError, match=r"start_states.max_states is 0; expected"):
         StartStateDataModule(make_model(data), data, max_states=0)

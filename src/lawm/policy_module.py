@@ -145,7 +145,9 @@ class LatentPolicyModule(PolicyCheckpoint):
         # Lambda-returns with the target critic's values
         discount = self.gamma * imagined.continuation
         next_value = self.value(self.target_critic, imagined.features[1:])
-        lambda_ = self.lambda_ * torch.cat([known[1:], torch.ones_like(known[:1])])
+        lambda_: float | Tensor = self.lambda_  # as a number, for its rounding, where none is cut
+        if self.ensemble is not None:
+            lambda_ = self.lambda_ * torch.cat([known[1:], torch.ones_like(known[:1])])
         returns = lambda_returns(imagined.reward, discount, next_value, lambda_)
         scale = self.scale.update(self.scale.percentiles(self._of_all_ranks(returns)))
 

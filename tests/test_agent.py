@@ -81,7 +81,7 @@ def test_numbers_that_are_not_finite_are_named():
     [
         (np.zeros(5), r"of type ndarray; expected a mapping from each of the keys \['state'\]"),
         (({"state": np.zeros(5)}, {}), r"of type tuple; .*as gymnasium's reset gives, give the f"),
-        ({"state": np.full(5, "x")}, r"'state' is of type <U1; expected numbers"),
+        ({"state": np.full(5, "x")}, r"'state' is of type <U1; expected real numbers"),
     ],
 )
 def test_what_is_no_observation_is_named(obs, message):

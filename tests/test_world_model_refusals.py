@@ -21,8 +21,8 @@ def changed(array, index, value):
 @pytest.mark.parametrize(
     ("obs", "action", "message"),
     [
-        (STATES, None, r"are a ndarray; expected a dict with the keys \['state'\]"),
-        ({"pixels": STATES}, None, r"no key 'state'; they have \['pixels'\]"),
+        (STATES, None, r"type ndarray; expected a mapping from each of the keys \['state'\]"),
+        ({"pixels": STATES}, None, r"no key 'state'; it has \['pixels'\]"),
         ({"state": STATES[0, 0]}, None, r"shape \(5,\); expected \(T \+ 1, 5\).*value\[None\]"),
         ({"state": STATES[..., :3]}, None, r"shape \(3, 8, 3\); expected \(T \+ 1, 5\)"),
         ({"state": STATES[:, :0]}, None, r"shape \(3, 0, 5\); expected"),

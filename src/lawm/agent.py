@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lawm.errors import LawmError
+from lawm.given_observations import require_keys, require_numbers
 from lawm.imagination import LatentPolicy
 from lawm.rssm import ModelState
 from lawm.spec import DataSpec
@@ -127,33 +127,12 @@ def batched_observations(
         LawmError: No mapping, or a key is missing, has another shape or type than in the data,
             holds numbers that are not finite, or is of another number of environments.
     """
-    if not isinstance(obs, Mapping):
-        hint = ""
-        if isinstance(obs, tuple):
-            hint = " Of a pair (observation, info), as gymnasium's reset gives, give the first."
-        raise LawmError(
-            f"The observation is of type {type(obs).__name__}; expected a mapping from each of the "
-            f"keys {sorted(spec.observations)} to an array.{hint}"
-        )
+    require_keys(spec, obs)
     batched: dict[str, Tensor] = {}
     single = False
     for key, item in spec.observations.items():
-        if key not in obs:
-            raise LawmError(
-                f"The observation has no key '{key}'; it has {sorted(obs)}. The agent was "
-                f"trained on {sorted(spec.observations)}: give those."
-            )
         value = np.asarray(obs[key])
-        if item.kind == "image" and value.dtype != np.uint8:
-            raise LawmError(
-                f"Observation '{key}' is of type {value.dtype}; expected an image of uint8, "
-                "0 to 255. Give the picture as it was rendered."
-            )
-        if value.dtype.kind not in "fiub":
-            raise LawmError(
-                f"Observation '{key}' is of type {value.dtype}; expected numbers. Give an array of "
-                "float32."
-            )
+        require_numbers(key, item, value)
         if value.shape == item.shape:
             single = True
             value = value[None]

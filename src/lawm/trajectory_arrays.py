@@ -13,6 +13,7 @@ from torch import Tensor
 from lawm.batch import Batch
 from lawm.data_modules.episode_store import ActionScale
 from lawm.errors import LawmError
+from lawm.given_observations import require_keys, require_numbers
 from lawm.latent_state import LatentState
 from lawm.latents import CategoricalLatent, Latent
 from lawm.rssm import ModelState
@@ -201,27 +202,14 @@ def _observation_tensors(
     """Each key as it was given, states in float32; and the shape before that of an observation."""
     tensors: dict[str, Tensor] = {}
     leading: dict[str, tuple[int, ...]] = {}
-    if not isinstance(obs, Mapping):
-        raise LawmError(
-            f"The observations are a {type(obs).__name__}; expected a dict with the keys "
-            f"{sorted(spec.observations)}. Give each key's array by its name."
-        )
+    require_keys(spec, obs)
     for key, item in spec.observations.items():
-        if key not in obs:
-            raise LawmError(
-                f"The observations have no key '{key}'; they have {sorted(obs)}. The world model "
-                f"was trained on {sorted(spec.observations)}: give those."
-            )
         value = _array(f"Observation '{key}'", obs[key])
+        require_numbers(key, item, value)
         leading[key] = _leading_shape(key, value, item)
         if item.kind == "state":
             tensors[key] = _finite(f"Observation '{key}'", value).to(like.device, like.dtype)
             continue
-        if value.dtype != np.uint8:
-            raise LawmError(
-                f"Observation '{key}' is of type {value.dtype}; expected images of uint8, 0 to "
-                "255. Give the pictures as they were rendered."
-            )
         tensors[key] = torch.from_numpy(np.array(value)).to(like.device)
     if len(set(leading.values())) > 1:
         told = ", ".join(f"'{key}' {shape}" for key, shape in leading.items())

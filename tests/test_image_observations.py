@@ -231,7 +231,7 @@ def test_an_agent_acts_on_images_and_names_what_does_not_fit():
     np.testing.assert_allclose(single, first[1], atol=1e-5)
     for obs, message in (
         ({"state": images[0]}, r"has no key 'pixels'; it has \['state'\]"),
-        ({"pixels": images[0] / 255.0}, r"'pixels' is of type float64; expected an image of uint8"),
+        ({"pixels": images[0] / 255.0}, r"'pixels' is of type float64; expected images of uint8"),
         ({"pixels": images[0].transpose(0, 3, 1, 2)}, r"has shape \(3, 3, 16, 24\).*\(16, 24, 3\)"),
     ):
         with pytest.raises(LawmError, match=message):

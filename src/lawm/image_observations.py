@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lawm.errors import LawmError
+from lawm.fused.kernels import kernels_usable
+from lawm.fused.norm_silu import norm_silu
 from lawm.networks import NORM_EPS
 from lawm.spec import ObservationSpec
 
@@ -169,7 +171,10 @@ class NormedSiLU(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape, channels last in memory."""
-        return F.silu(super().forward(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        pixels = x.permute(0, 2, 3, 1)
+        fused = kernels_usable(self.weight) and x.dtype in (torch.float32, torch.bfloat16)
+        out = norm_silu(pixels, self) if fused else F.silu(super().forward(pixels))
+        return out.permute(0, 3, 1, 2)
 
 
 def centred(frames: Tensor, dtype: torch.dtype) -> Tensor:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from lawm.fused.dropout import Dropout
 from lawm.latents import Latent
-from lawm.networks import MLP, NormedLinear
+from lawm.networks import MLP, Linear, NormedLinear
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,17 @@ class LatentActionModel(nn.Module):
         self.min_std = min_std
         self.max_std = max_std
         self.prior_network = MLP(features, hidden, latent.num_params, num_layers=2)
-        self.action_projection = nn.Linear(action_dim, hidden, bias=False)
+        self.action_projection = Linear(action_dim, hidden, bias=False)
         self.action_layer = NormedLinear(features, hidden)
-        self.action_output = nn.Linear(hidden, latent.num_params)
+        self.action_output = Linear(hidden, latent.num_params)
         self.inverse_input = NormedLinear(transition_size, hidden)
         self.inverse_dropout = Dropout(dropout)
-        self.inverse_projection = nn.Linear(hidden, hidden, bias=False)
+        self.inverse_projection = Linear(hidden, hidden, bias=False)
         self.inverse_layer = NormedLinear(features, hidden)
-        self.inverse_output = nn.Linear(hidden, latent.num_params)
+        self.inverse_output = Linear(hidden, latent.num_params)
         self.decoder_layer = NormedLinear(features + latent.size, hidden)
         self.decoder_dropout = Dropout(dropout)
-        self.decoder_output = nn.Linear(hidden, action_dim)
+        self.decoder_output = Linear(hidden, action_dim)
         self.decoder_raw_std = nn.Parameter(torch.zeros(action_dim))
 
     def bind(self) -> LatentActionStep:
@@ -129,12 +129,12 @@ class LatentActionModel(nn.Module):
 
     def action_posterior(self, features: Tensor, action_projected: Tensor) -> Tensor:
         """Parameters of ``q_act(u | s, a)``, a through :meth:`project_action`."""
-        out: Tensor = self.action_output(self.action_layer(features, action_projected))
+        out: Tensor = self.action_layer(features, action_projected, then=self.action_output)
         return out
 
     def inverse_posterior(self, features: Tensor, next_projected: Tensor) -> Tensor:
         """Parameters of ``q_free(u | s, o, o')``, o and o' through the projection."""
-        out: Tensor = self.inverse_output(self.inverse_layer(features, next_projected))
+        out: Tensor = self.inverse_layer(features, next_projected, then=self.inverse_output)
         return out
 
     def decode(self, features: Tensor, u: Tensor) -> Tensor:

@@ -10,10 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lawm.fused.dropout import Dropout
-from lawm.fused.kernels import kernels_usable
+from lawm.fused.kernels import in_bf16, kernels_usable
 from lawm.fused.layer_stack import MAX_LAYERS, layer_stack
 
 NORM_EPS = 1e-3  # DreamerV3's
+
+
+class Linear(nn.Linear):
+    """``nn.Linear``, on the kernels where they multiply in bfloat16: no copies in another type."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(..., in_features) -> (..., out_features)``."""
+        if in_bf16() and kernels_usable(self.weight):
+            return layer_stack(input, [], self)
+        return super().forward(input)
 
 
 class NormedLinear(nn.Module):
@@ -45,12 +55,18 @@ class NormedLinear(nn.Module):
         """A projected part of the input, with the layer's bias: what :meth:`bind` expects."""
         return projected + self.linear.bias
 
-    def forward(self, x: Tensor, projected: Tensor | None = None) -> Tensor:
-        """``(..., in_features)``, and ``(..., out_features)`` of :meth:`project`."""
+    def forward(
+        self, x: Tensor, projected: Tensor | None = None, *, then: nn.Linear | None = None
+    ) -> Tensor:
+        """``(..., in_features)``, and ``(..., out_features)`` of :meth:`project`.
+
+        ``then`` is a linear layer that reads the output; with it the result is that layer's.
+        """
         if kernels_usable(self.linear.weight):
-            return layer_stack(x, [(self.linear, self.norm)], None, projected)
+            return layer_stack(x, [(self.linear, self.norm)], then, projected)
         y = self.linear(x) if projected is None else projected + x @ self.linear.weight.t()
-        return F.silu(self.norm(y))
+        out = F.silu(self.norm(y))
+        return out if then is None else then(out)
 
 
 class MLP(nn.Module):
@@ -85,7 +101,7 @@ class MLP(nn.Module):
                 for n_in, n_out in pairwise(sizes)
             )
         )
-        self.output = nn.Linear(hidden, out_features)
+        self.output = Linear(hidden, out_features)
         with torch.no_grad():
             self.output.weight.mul_(output_scale)
             self.output.bias.zero_()
@@ -139,4 +155,4 @@ class NormedGRUCell(nn.Module):
         return self.bind()(x, h)
 
 
-__all__ = ["MLP", "NormedGRUCell", "NormedLinear"]
+__all__ = ["MLP", "Linear", "NormedGRUCell", "NormedLinear"]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lawm.latents import Latent
-from lawm.networks import NormedGRUCell, NormedLinear
+from lawm.networks import Linear, NormedGRUCell, NormedLinear
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ class RSSM(nn.Module):
         self.deter = deter
         self.transition_layer = NormedLinear(latent.size + transition_size, hidden)
         self.cell = NormedGRUCell(hidden, deter)
-        self.embed_projection = nn.Linear(embed, hidden, bias=False)
+        self.embed_projection = Linear(embed, hidden, bias=False)
         self.posterior_layer = NormedLinear(deter, hidden)
-        self.posterior_output = nn.Linear(hidden, latent.num_params)
+        self.posterior_output = Linear(hidden, latent.num_params)
         self.prior_layer = NormedLinear(deter, hidden)
-        self.prior_output = nn.Linear(hidden, latent.num_params)
+        self.prior_output = Linear(hidden, latent.num_params)
 
     @property
     def feature_size(self) -> int:
@@ -104,7 +104,7 @@ class RSSM(nn.Module):
 
     def prior(self, h: Tensor) -> Tensor:
         """Parameters of ``p(z | h)``, ``(..., num_params)``."""
-        out: Tensor = self.prior_output(self.prior_layer(h))
+        out: Tensor = self.prior_layer(h, then=self.prior_output)
         return out
 
 

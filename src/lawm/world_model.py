@@ -188,11 +188,14 @@ class WorldModel(nn.Module):
         project = self.latent_action.project_transition
         inverse_projected = project(transitions[:, num_known:], with_labels=False)
         known = KnownAhead(action_known, action_projected, inverse_projected, sample)
-        latent = self.rssm.latent
+        latent, like = (
+            self.rssm.latent,
+            self.rssm.cell.linear.weight,
+        )  # embed may be of a shorter type
         noise = (
-            latent.noise(embed, steps + 1, rows)
+            latent.noise(like, steps + 1, rows)
             if sample
-            else embed.new_zeros(steps + 1, rows, latent.size)
+            else like.new_zeros(steps + 1, rows, latent.size)
         )
         filtered = filter_windows(
             self.rssm,

@@ -22,8 +22,15 @@ from pathlib import Path
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 TUNINGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-fopenmp-simd",), ())
 _SIZE, _STATUS, _POINTER = ctypes.c_int64, ctypes.c_int, ctypes.c_void_p
-STRUCTURED = ("mlp", "observe", "imagine", "gaussian_kl")  # forward and backward take a structure
+STRUCTURED = (
+    "mlp",
+    "observe",
+    "imagine",
+    "gaussian_kl",
+    "norm_silu",
+)  # forward and backward take a structure
 ENTRY_POINTS = {
+    "lawm_has_bf16": (_STATUS, []),
     "lawm_packed_size": (_SIZE, [_SIZE] * 2),
     "lawm_pack_weight": (None, [_SIZE] * 3 + [_POINTER] * 3),
     "lawm_softplus_forward": (None, [_SIZE] * 2 + [_POINTER] * 2),
@@ -35,6 +42,7 @@ ENTRY_POINTS = {
     },
     **{f"lawm_{loop}_size": (_SIZE, []) for loop in STRUCTURED},
 }  # name -> result, arguments
+BF16_ENTRY_POINTS = {"lawm_pack_weight_bf16": (None, [_SIZE] * 3 + [_POINTER] * 4)}
 
 
 class _CompilerError(Exception):
@@ -125,7 +133,8 @@ def _compile(compiler: str, sources: dict[str, bytes], folder: Path) -> Path:
 
 def _load(path: Path) -> ctypes.CDLL:
     kernels = ctypes.CDLL(str(path))
-    for name, (result, arguments) in ENTRY_POINTS.items():
+    entry_points = ENTRY_POINTS | (BF16_ENTRY_POINTS if kernels.lawm_has_bf16() else {})
+    for name, (result, arguments) in entry_points.items():
         function = getattr(kernels, name)
         function.restype, function.argtypes = result, arguments
     return kernels

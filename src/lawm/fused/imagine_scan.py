@@ -152,8 +152,8 @@ class _Loop:
             "transition": frozen(rssm.transition_layer, wide),
             "prior": frozen(rssm.prior_layer),
             "cell": BlockCell(rssm.cell.linear, rssm.cell.norm, rows, trained=False),
-            "decoder_output": _packed(latent_action.decoder_output),
-            "prior_output": _packed(rssm.prior_output),
+            "decoder_output": PackedLinear.of(latent_action.decoder_output),
+            "prior_output": PackedLinear.of(rssm.prior_output),
         }
         self._keep = buffers, parts  # their addresses are used
         self.call = CImagine(
@@ -180,7 +180,7 @@ class _Loop:
         """Fill the buffers."""
         run_kernel("lawm_imagine_forward", self.call)
 
-    def backward(self, d_features: Tensor, d_raw: Tensor) -> list[Tensor]:
+    def backward(self, d_features: Tensor, d_raw: Tensor) -> list[Tensor | None]:
         """The policy's gradients; ``d_raw`` gains what comes through the chosen actions."""
         d_state = torch.empty_like(self.state)
         d_state[:, :, : self.size] = d_features
@@ -191,10 +191,6 @@ class _Loop:
         run_kernel("lawm_imagine_backward", self.call)
         features = self.state[:-1, :, : self.size].flatten(0, 1)
         return self.policy.parameter_gradients(features, d_raw.flatten(0, 1))
-
-
-def _packed(linear: torch.nn.Linear) -> PackedLinear:
-    return PackedLinear(linear.weight.detach(), linear.bias.detach())
 
 
 class _ImagineScan(Function):

@@ -1,4 +1,4 @@
-"""Layer norm + SiLU on contiguous float32 rows on the CPU, and whether the kernels can be used."""
+"""Whether the kernels can be used, and in which precision they multiply."""
 
 from __future__ import annotations
 
@@ -14,10 +14,20 @@ def kernels_usable(weight: Tensor) -> bool:
         _enabled
         and weight.device.type == "cpu"
         and weight.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
-        and find_kernels() is not None
+        and (kernels := find_kernels()) is not None
+        and (not torch.is_autocast_enabled("cpu") or (in_bf16() and bool(kernels.lawm_has_bf16())))
     )
+
+
+def in_bf16() -> bool:
+    """Whether autocast asks for products in bfloat16, as things stand now.
+
+    The kernels then round both factors of a product of a weight and its input, as autocast does,
+    and keep all else in float32: sums, layer norms, gates, samples and KL.
+    """
+    dtype: torch.dtype = torch.get_autocast_dtype("cpu")
+    return torch.is_autocast_enabled("cpu") and dtype == torch.bfloat16
 
 
 _enabled = True
@@ -29,4 +39,4 @@ def enable_kernels(enabled: bool) -> None:
     _enabled = enabled
 
 
-__all__ = ["enable_kernels", "kernels_usable"]
+__all__ = ["enable_kernels", "in_bf16", "kernels_usable"]

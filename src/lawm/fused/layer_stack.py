@@ -54,13 +54,13 @@ def layer_stack(
     modules = [module for layer in layers for module in layer]
     modules += [] if output is None else [output]
     parameters = [parameter for module in modules for parameter in (module.weight, module.bias)]
-    wanted = [*parameters] if offset is None else [*parameters, offset]
+    wanted = [x for x in (*parameters, offset) if x is not None]
     trained = torch.is_grad_enabled() and any(p.requires_grad for p in wanted)
-    rows = x.flatten(0, -2)
+    rows = x.float().flatten(0, -2)
     if rows.stride(-1) != 1:
         rows = rows.contiguous()
     if offset is not None:
-        offset = offset.reshape(rows.shape[0], offset.shape[-1]).contiguous()
+        offset = offset.float().flatten(0, -2).contiguous()
     mlp = BlockMLP(layers, output, rows.shape[0], trained)
     out: Tensor = _LayerStack.apply(mlp, output, rows, offset, *parameters)  # type: ignore[no-untyped-call]
     return out.view(*x.shape[:-1], out.shape[-1])
@@ -74,7 +74,7 @@ class _LayerStack(Function):
         output: nn.Linear | None,
         x: Tensor,
         offset: Tensor | None,
-        *parameters: Tensor,
+        *parameters: Tensor | None,  # a linear layer may have no bias
     ) -> Tensor:
         ctx.num_parameters = len(parameters)  # the structure holds their addresses
         out = None if output is None else x.new_empty(x.shape[0], output.out_features)

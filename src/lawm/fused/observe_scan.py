@@ -24,7 +24,6 @@ from lawm.fused.structures import (
     PackedLinear,
     address,
     block_rows,
-    linear_gradients,
     num_blocks,
     run_kernel,
 )
@@ -81,10 +80,8 @@ def observe_scan(
         ``(T, F, 2 U)``, and, as constants, the inferred actions ``(T, F, A)``.
     """
     parameters = [p for module in _modules(rssm, latent_action) for p in module.parameters()]
-    embed_projected, inverse_projected = (
-        embed_projected.contiguous(),
-        inverse_projected.contiguous(),
-    )
+    embed_projected = embed_projected.float().contiguous()
+    inverse_projected = inverse_projected.float().contiguous()
     wanted = (embed_projected, inverse_projected, *parameters)
     trained = torch.is_grad_enabled() and any(x.requires_grad for x in wanted)
     loop = _Loop(rssm, latent_action, inputs, trained)
@@ -147,7 +144,7 @@ class _Loop:
         self.decoder = layer(latent_action.decoder_layer, steps * free)
         self.cell = BlockCell(rssm.cell.linear, rssm.cell.norm, steps * rows, trained)
         self._outputs = [
-            PackedLinear(linear.weight.detach(), linear.bias.detach())
+            PackedLinear.of(linear)
             for linear in (
                 rssm.posterior_output,
                 latent_action.inverse_output,
@@ -226,20 +223,28 @@ class _Loop:
         of_z, _, of_x = torch.split(of_transition[0], self.columns, dim=1)
         h = self.state[:, :, : self.deter]
         return [
-            *_without_bias(_layer_and_output(self.posterior, h, d_z_params)),
+            *_without_bias(_layer_and_output(self.posterior, self._outputs[0], h, d_z_params)),
             *(torch.cat([of_z, of_x], dim=1), *of_transition[1:]),
             *self.cell.parameter_gradients(hidden, _rows(before[:, :, : self.deter])),
-            *_without_bias(_layer_and_output(self.inverse, free[:, :, : self.size], d_u_params)),
-            *_layer_and_output(self.decoder, free[:, :, : self.with_u], d_decoded),
+            *_without_bias(
+                _layer_and_output(
+                    self.inverse, self._outputs[1], free[:, :, : self.size], d_u_params
+                )
+            ),
+            *_layer_and_output(
+                self.decoder, self._outputs[2], free[:, :, : self.with_u], d_decoded
+            ),
         ]
 
 
-def _layer_and_output(layer: BlockLayer, x: Tensor, d_out: Tensor | None) -> list[Tensor | None]:
+def _layer_and_output(
+    layer: BlockLayer, output: PackedLinear, x: Tensor, d_out: Tensor | None
+) -> list[Tensor | None]:
     """Gradients of a layer that reads ``x`` and of the linear output behind it; None without."""
     if d_out is None:
         return [None] * 6
     assert layer.out is not None
-    return [*layer.parameter_gradients(_rows(x)), *linear_gradients(_rows(d_out), layer.out)]
+    return [*layer.parameter_gradients(_rows(x)), *output.gradients(_rows(d_out), layer.out)]
 
 
 def _without_bias(gradients: list[Tensor | None]) -> list[Tensor | None]:

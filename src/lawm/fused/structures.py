@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lawm.fused.build import loaded_kernels
+from lawm.fused.kernels import in_bf16
 
 MAX_LAYERS = 8  # of an MLP, MAX_LAYERS in layers.h
 _INT, _REAL, _POINTER = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
@@ -23,7 +24,7 @@ class CLinear(ctypes.Structure):
     """``Linear`` in layers.h."""
 
     _fields_ = (
-        *((name, _INT) for name in ("inputs", "outputs")),
+        *((name, _INT) for name in ("inputs", "outputs", "bf16")),
         *((name, _POINTER) for name in ("forward", "backward", "bias")),
     )
 
@@ -62,6 +63,7 @@ class CMlp(ctypes.Structure):
 
 def address(x: Tensor | None) -> int | None:
     """Of the first element; NULL for None."""
+    assert x is None or x.dtype == torch.float32, x.dtype
     return None if x is None else x.data_ptr()
 
 
@@ -86,24 +88,41 @@ def _packed_size(rows: int, cols: int) -> int:
 
 
 class PackedLinear:
-    """A weight ``(O, I)``, packed for both directions, and its bias."""
+    """A weight ``(O, I)``, packed for both directions in the precision of now, and its bias."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         outputs, inputs = weight.shape
         assert weight.stride(1) == 1, weight.stride()
-        self._forward = weight.new_empty(_packed_size(inputs, outputs))
-        self._backward = weight.new_empty(_packed_size(outputs, inputs))
+        self.bf16 = in_bf16()
+        rows = (inputs, outputs)
+        if self.bf16:  # a row of pairs
+            rows = (-(-inputs // 2), -(-outputs // 2))
+        self._forward = weight.new_empty(_packed_size(rows[0], outputs))
+        self._backward = weight.new_empty(_packed_size(rows[1], inputs))
         self._bias = bias
-        loaded_kernels().lawm_pack_weight(
-            inputs,
-            outputs,
-            weight.stride(0),
-            weight.data_ptr(),
-            self._forward.data_ptr(),
-            self._backward.data_ptr(),
-        )
-        at = address(self._forward), address(self._backward), address(bias)
-        self.structure = CLinear(inputs, outputs, *at)
+        to = self._forward.data_ptr(), self._backward.data_ptr()
+        of = inputs, outputs, weight.stride(0), weight.data_ptr()
+        if self.bf16:
+            rounded = weight.new_empty(outputs, 2 * rows[0], dtype=torch.bfloat16)
+            loaded_kernels().lawm_pack_weight_bf16(*of, rounded.data_ptr(), *to)
+        else:
+            loaded_kernels().lawm_pack_weight(*of, *to)
+        self.structure = CLinear(inputs, outputs, self.bf16, *to, address(bias))
+
+    @classmethod
+    def of(cls, linear: nn.Linear) -> PackedLinear:
+        """A layer's weight and bias."""
+        return cls(linear.weight.detach(), linear.bias)
+
+    def gradient(self, d_out: Tensor, x: Tensor) -> Tensor:
+        """Of the weight, from all rows ``(rows, O)`` and ``(rows, I)``."""
+        if self.bf16:
+            return (d_out.bfloat16().t() @ x.bfloat16()).float()
+        return d_out.t() @ x
+
+    def gradients(self, d_out: Tensor, x: Tensor) -> list[Tensor | None]:
+        """Of weight and bias."""
+        return [self.gradient(d_out, x), None if self._bias is None else d_out.sum(dim=0)]
 
 
 class _Normed:
@@ -169,7 +188,7 @@ class BlockLayer(_Normed):
     def parameter_gradients(self, x: Tensor) -> list[Tensor]:
         """Of weight, bias, scale and shift, from the inputs of all rows ``(rows, I)``."""
         dy, sums = self.wanted_gradients()
-        return [dy.t() @ x, sums[2], sums[0], sums[1]]
+        return [self._packed.gradient(dy, x), sums[2], sums[0], sums[1]]
 
 
 class BlockCell(_Normed):
@@ -190,7 +209,8 @@ class BlockCell(_Normed):
     def parameter_gradients(self, x: Tensor, h: Tensor) -> list[Tensor]:
         """Of weight, scale and shift, from the inputs of all rows ``(rows, X)``, ``(rows, D)``."""
         dy, sums = self.wanted_gradients()
-        return [torch.cat([dy.t() @ x, dy.t() @ h], dim=1), sums[0], sums[1]]
+        of_weight = self._of_x.gradient(dy, x), self._of_h.gradient(dy, h)
+        return [torch.cat(of_weight, dim=1), sums[0], sums[1]]
 
 
 class BlockMLP:
@@ -210,15 +230,13 @@ class BlockMLP:
         rows: int,
         trained: bool,
     ) -> None:
-        assert 0 < len(layers) <= MAX_LAYERS, len(layers)
+        assert len(layers) <= MAX_LAYERS, len(layers)
         last = len(layers) - 1
         self.layers = [
             BlockLayer(*layer, rows, trained, keep_out=output is None and number == last)
             for number, layer in enumerate(layers)
         ]
-        self._output = (
-            None if output is None else PackedLinear(output.weight.detach(), output.bias.detach())
-        )
+        self._output = None if output is None else PackedLinear(output.weight.detach(), output.bias)
 
     @property
     def structure(self) -> CMlp:
@@ -232,19 +250,16 @@ class BlockMLP:
         for layer in self.layers:
             layer.prepare_backward(blocks)
 
-    def parameter_gradients(self, x: Tensor, d_out: Tensor) -> list[Tensor]:
+    def parameter_gradients(self, x: Tensor, d_out: Tensor) -> list[Tensor | None]:
         """In the order of the parameters, from the inputs and the gradients of all outputs."""
-        gradients = []
+        gradients: list[Tensor | None] = []
         for layer in self.layers:
             gradients += layer.parameter_gradients(x)
             assert layer.out is not None
             x = layer.out
-        return gradients if self._output is None else [*gradients, *linear_gradients(d_out, x)]
-
-
-def linear_gradients(d_out: Tensor, x: Tensor) -> list[Tensor]:
-    """Of weight and bias of a linear layer, from all rows ``(rows, O)`` and ``(rows, I)``."""
-    return [d_out.t() @ x, d_out.sum(dim=0)]
+        return (
+            gradients if self._output is None else [*gradients, *self._output.gradients(d_out, x)]
+        )
 
 
 def run_kernel(name: str, call: ctypes.Structure) -> None:
@@ -269,7 +284,6 @@ __all__ = [
     "PackedLinear",
     "address",
     "block_rows",
-    "linear_gradients",
     "num_blocks",
     "run_kernel",
 ]

@@ -73,6 +73,15 @@ static inline float log_of(float x) {
 /* Mean and reciprocal standard deviation of a row. */
 static inline void moments(const float *restrict y, int64_t cols, float eps, float *stats) {
   float lanes[LANES] = {0}, sum = 0.0f, square = 0.0f;
+  if (cols < LANES) {
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < cols; j++) sum += y[j];
+    stats[0] = sum / (float)cols;
+#pragma omp simd reduction(+ : square)
+    for (int64_t j = 0; j < cols; j++) square += (y[j] - stats[0]) * (y[j] - stats[0]);
+    stats[1] = 1.0f / sqrtf(square / (float)cols + eps);
+    return;
+  }
   const int64_t whole = cols - cols % LANES;
   for (int64_t j = 0; j < whole; j += LANES)
     for (int64_t k = 0; k < LANES; k++) lanes[k] += y[j + k];

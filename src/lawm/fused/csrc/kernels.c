@@ -14,6 +14,9 @@ void lawm_pack_weight(int64_t inputs, int64_t outputs, int64_t stride, const flo
   lawm_pack(outputs, inputs, weight, stride, 1, backward);
 }
 
+/* Whether products in bfloat16 were built: the processor has instructions for them. */
+int lawm_has_bf16(void) { return LAWM_BF16; }
+
 /* out = log(1 + e^x) of n numbers. */
 void lawm_softplus_forward(int64_t threads, int64_t n, const float *x, float *out) {
 #pragma omp parallel for simd schedule(static) num_threads(threads_for(n, threads))

@@ -11,7 +11,7 @@
 #define MAX_LAYERS 8
 
 typedef struct { /* x W' + bias */
-  int64_t inputs, outputs;
+  int64_t inputs, outputs, bf16;   /* bf16: multiplied in bfloat16, and packed for that */
   const float *forward, *backward; /* W' and W, packed */
   const float *bias;
 } Linear;
@@ -38,15 +38,29 @@ typedef struct {
   Linear output;
 } Mlp;
 
+static inline void product(int64_t bf16, int64_t m, int64_t n, int64_t k, const float *a,
+                           int64_t lda, const float *b, const float *init, int64_t init_stride,
+                           float *c, int64_t ldc) {
+#if LAWM_BF16
+  if (bf16) {
+    lawm_product_bf16(m, n, k, a, lda, b, init, init_stride, c, ldc);
+    return;
+  }
+#endif
+  (void)bf16;
+  lawm_product(m, n, k, a, lda, b, init, init_stride, c, ldc);
+}
+
 static inline void linear_forward(const Linear *l, int64_t m, const float *x, int64_t ldx,
                                   float *out) {
-  lawm_product(m, l->outputs, l->inputs, x, ldx, l->forward, l->bias, 0, out, l->outputs);
+  product(l->bf16, m, l->outputs, l->inputs, x, ldx, l->forward, l->bias, 0, out, l->outputs);
 }
 
 /* dx = dy W, or dx += dy W */
 static inline void linear_backward(const Linear *l, int64_t m, const float *dy, float *dx,
                                    int64_t ldx, int adds) {
-  lawm_product(m, l->inputs, l->outputs, dy, l->outputs, l->backward, adds ? dx : NULL, ldx, dx, ldx);
+  product(l->bf16, m, l->inputs, l->outputs, dy, l->outputs, l->backward, adds ? dx : NULL, ldx, dx,
+          ldx);
 }
 
 /* Returns the output, (m, outputs). With `offset`, its rows take the place of the bias. */
@@ -54,8 +68,8 @@ static inline const float *layer_forward(const Layer *l, int64_t at, int64_t m, 
                                          int64_t ldx, const float *offset, float *work) {
   const int64_t cols = l->linear.outputs;
   float *y = l->y + at * cols, *out = l->out ? l->out + at * cols : work;
-  lawm_product(m, cols, l->linear.inputs, x, ldx, l->linear.forward, offset ? offset : l->linear.bias,
-          offset ? cols : 0, y, cols);
+  product(l->linear.bf16, m, cols, l->linear.inputs, x, ldx, l->linear.forward,
+          offset ? offset : l->linear.bias, offset ? cols : 0, y, cols);
   for (int64_t i = 0; i < m; i++)
     norm_silu(y + i * cols, l->gamma, l->beta, cols, (float)l->eps, l->stats + 2 * (at + i),
               out + i * cols);
@@ -79,8 +93,9 @@ static inline void cell_forward(const Cell *l, int64_t at, int64_t m, const floa
                                 const float *h, int64_t ldh, float *out, int64_t ldo) {
   const int64_t size = l->of_h.inputs, cols = 3 * size;
   float *y = l->y + at * cols;
-  lawm_product(m, cols, l->of_x.inputs, x, l->of_x.inputs, l->of_x.forward, NULL, 0, y, cols);
-  lawm_product(m, cols, size, h, ldh, l->of_h.forward, y, cols, y, cols);
+  product(l->of_x.bf16, m, cols, l->of_x.inputs, x, l->of_x.inputs, l->of_x.forward, NULL, 0, y,
+          cols);
+  product(l->of_h.bf16, m, cols, size, h, ldh, l->of_h.forward, y, cols, y, cols);
   for (int64_t i = 0; i < m; i++)
     gru(y + i * cols, h + i * ldh, l->gamma, l->beta, size, (float)l->eps, l->stats + 2 * (at + i),
         out + i * ldo);
@@ -117,6 +132,10 @@ static inline void mlp_backward(const Mlp *l, int64_t at, int64_t m, int64_t blo
                                 const float *dout, float *dx, int64_t lddx, float *work,
                                 int64_t half) {
   const float *d = dout;
+  if (l->layers == 0) {
+    if (dx) linear_backward(&l->output, m, dout, dx, lddx, 1);
+    return;
+  }
   if (l->output.outputs > 0) {
     linear_backward(&l->output, m, dout, work, l->output.inputs, 0);
     d = work;

@@ -15,7 +15,7 @@ typedef struct {
 int64_t lawm_mlp_size(void) { return sizeof(MlpCall); }
 
 static int64_t widest(const Mlp *l) {
-  int64_t cols = 0;
+  int64_t cols = 1;
   for (int64_t n = 0; n < l->layers; n++) cols = max_of(cols, l->layer[n].linear.outputs);
   return cols;
 }
@@ -29,7 +29,8 @@ static void forward_block(const MlpCall *o, int64_t first, int64_t m, int64_t bl
 }
 
 static void backward_block(const MlpCall *o, int64_t first, int64_t m, int64_t block, float *work) {
-  const int64_t inputs = o->mlp.layer[0].linear.inputs, outputs = o->mlp.output.outputs;
+  const Linear *into = o->mlp.layers > 0 ? &o->mlp.layer[0].linear : &o->mlp.output;
+  const int64_t inputs = into->inputs, outputs = o->mlp.output.outputs;
   const int64_t given = outputs > 0 ? outputs : o->mlp.layer[o->mlp.layers - 1].linear.outputs;
   float *d_x = o->d_x ? o->d_x + first * inputs : NULL;
   if (d_x) memset(d_x, 0, (size_t)(m * inputs) * sizeof(float));

@@ -13,6 +13,22 @@
 void lawm_product(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
                   const float *init, int64_t init_stride, float *c, int64_t ldc);
 
+#if defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512BF16__)
+#define LAWM_BF16 1
+#else
+#define LAWM_BF16 0
+#endif
+
+/* The same with both factors rounded to bfloat16, b packed by lawm_pack_weight_bf16. */
+void lawm_product_bf16(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+                       const float *init, int64_t init_stride, float *c, int64_t ldc);
+
+/* Pack a weight (outputs, inputs) with rows `stride` apart for both directions; each takes what
+ * lawm_packed_size says of half as many rows, rounded up. `rounded` has room for the weight with an
+ * even number of columns. */
+void lawm_pack_weight_bf16(int64_t inputs, int64_t outputs, int64_t stride, const float *weight,
+                           uint16_t *rounded, float *forward, float *backward);
+
 /* Pack b (k, n) whose element (i, j) stands at b[i * row + j * col]. */
 void lawm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *to);
 

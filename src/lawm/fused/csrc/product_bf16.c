@@ -1,0 +1,127 @@
+/* The product of product.c with both factors in bfloat16 and sums in float32.
+ *
+ * One instruction multiplies pairs along k: twice the arithmetic of float32. A packed matrix holds,
+ * for each panel of columns, 32-bit pairs of rows 2 i and 2 i + 1; the left factor is rounded here.
+ */
+#include "product.h"
+
+#if LAWM_BF16
+#include <alloca.h>
+#include <immintrin.h>
+
+#include "panels.h"
+
+#define GROUP_BYTES 65536 /* of rounded rows at a time, on the stack */
+
+typedef uint32_t pair __attribute__((may_alias)); /* of two numbers that follow each other along k */
+
+static inline __mmask16 first_lanes(int64_t count) {
+  return count >= WIDTH ? 0xFFFF : (__mmask16)((1u << count) - 1);
+}
+
+/* c (rows, cols) = init + a (rows, pairs) b, for one panel b (pairs, vectors WIDTH). */
+static inline __attribute__((always_inline)) void tile(const int rows, const int vectors,
+                                                       int64_t pairs, const pair *a,
+                                                       const pair *restrict b, const float *init,
+                                                       int64_t init_stride, float *c, int64_t ldc,
+                                                       int64_t cols) {
+  __m512 sum[TILE_ROWS][TILE_VECTORS];
+  __mmask16 lanes[TILE_VECTORS];
+  for (int v = 0; v < vectors; v++) lanes[v] = first_lanes(cols - v * WIDTH);
+  for (int r = 0; r < rows; r++)
+    for (int v = 0; v < vectors; v++)
+      sum[r][v] = init ? _mm512_maskz_loadu_ps(lanes[v], init + r * init_stride + v * WIDTH)
+                       : _mm512_setzero_ps();
+  for (int64_t i = 0; i < pairs; i++) {
+    __m512bh column[TILE_VECTORS];
+    for (int v = 0; v < vectors; v++)
+      column[v] = (__m512bh)_mm512_loadu_si512(b + (i * vectors + v) * WIDTH);
+    for (int r = 0; r < rows; r++) {
+      const __m512bh factor = (__m512bh)_mm512_set1_epi32((int)a[r * pairs + i]);
+      for (int v = 0; v < vectors; v++) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], factor, column[v]);
+    }
+  }
+  for (int r = 0; r < rows; r++)
+    for (int v = 0; v < vectors; v++)
+      _mm512_mask_storeu_ps(c + r * ldc + v * WIDTH, lanes[v], sum[r][v]);
+}
+
+/* to (k rounded up to even) = a (k), rounded to the nearest; an odd k is followed by a zero. */
+static inline void round_row(int64_t k, const float *a, uint16_t *to) {
+  int64_t i = 0;
+  for (; i + WIDTH <= k; i += WIDTH)
+    _mm256_storeu_si256((__m256i *)(to + i), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(a + i)));
+  if (i < k) {
+    const __m512 last = _mm512_maskz_loadu_ps(first_lanes(k - i), a + i);
+    _mm256_mask_storeu_epi16(to + i, first_lanes(k - i + k % 2), (__m256i)_mm512_cvtneps_pbh(last));
+  }
+}
+
+#define ROWS_OF_PANEL(R, V)                                                                       \
+  for (; i + R <= m; i += R)                                                                      \
+    tile(R, V, pairs, a + i * pairs, b, init ? init + i * init_stride : NULL, init_stride,        \
+         c + i * ldc, ldc, cols);
+#define ALL_ROWS(V)                                                                               \
+  static void panel_##V(int64_t m, int64_t pairs, const pair *a, const pair *b,                   \
+                        const float *init, int64_t init_stride, float *c, int64_t ldc,            \
+                        int64_t cols) {                                                           \
+    int64_t i = 0;                                                                                \
+    ROWS_OF_PANEL(TILE_ROWS, V)                                                                   \
+    ROWS_OF_PANEL(4, V) ROWS_OF_PANEL(2, V) ROWS_OF_PANEL(1, V)                                   \
+  }
+ALL_ROWS(1)
+ALL_ROWS(2)
+ALL_ROWS(3)
+
+void lawm_product_bf16(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+                       const float *packed, const float *init, int64_t init_stride, float *c,
+                       int64_t ldc) {
+  const int64_t pairs = (k + 1) / 2, fit = GROUP_BYTES / (4 * pairs) / TILE_ROWS * TILE_ROWS;
+  const int64_t most = fit > 0 ? fit : TILE_ROWS, group = m < most ? m : most;
+  pair *rounded = alloca((size_t)(group * pairs) * sizeof(pair));
+  for (int64_t first = 0; first < m; first += group) {
+    const int64_t rows = m - first < group ? m - first : group;
+    for (int64_t r = 0; r < rows; r++)
+      round_row(k, a + (first + r) * lda, (uint16_t *)(rounded + r * pairs));
+    const pair *b = (const pair *)packed;
+    for (int64_t j = 0; j < n; j += PANEL) {
+      const int64_t cols = n - j < PANEL ? n - j : PANEL, width = panel_width(n - j);
+      const float *from = init ? init + first * init_stride + j : NULL;
+      float *to = c + first * ldc + j;
+      if (width == 3 * WIDTH)
+        panel_3(rows, pairs, rounded, b, from, init_stride, to, ldc, cols);
+      else if (width == 2 * WIDTH)
+        panel_2(rows, pairs, rounded, b, from, init_stride, to, ldc, cols);
+      else
+        panel_1(rows, pairs, rounded, b, from, init_stride, to, ldc, cols);
+      b += pairs * width;
+    }
+  }
+}
+
+void lawm_pack_weight_bf16(int64_t inputs, int64_t outputs, int64_t stride, const float *weight,
+                           uint16_t *rounded, float *forward, float *backward) {
+  const int64_t pairs = (inputs + 1) / 2, even = 2 * pairs;
+  for (int64_t i = 0; i < outputs; i++) round_row(inputs, weight + i * stride, rounded + i * even);
+  const pair *from = (const pair *)rounded;
+  pair *to = (pair *)forward;
+  for (int64_t j = 0; j < outputs; j += PANEL) {
+    const int64_t cols = outputs - j < PANEL ? outputs - j : PANEL, width = panel_width(outputs - j);
+    for (int64_t i = 0; i < pairs; i++)
+      for (int64_t c = 0; c < width; c++)
+        to[i * width + c] = c < cols ? from[(j + c) * pairs + i] : 0;
+    to += pairs * width;
+  }
+  to = (pair *)backward;
+  for (int64_t j = 0; j < inputs; j += PANEL) {
+    const int64_t cols = inputs - j < PANEL ? inputs - j : PANEL, width = panel_width(inputs - j);
+    for (int64_t i = 0; i < outputs; i += 2) {
+      const uint16_t *low = rounded + i * even + j, *high = i + 1 < outputs ? low + even : NULL;
+      for (int64_t c = 0; c < cols; c++)
+        to[c] = low[c] | (high ? (uint32_t)high[c] << 16 : 0);
+      for (int64_t c = cols; c < width; c++) to[c] = 0;
+      to += width;
+    }
+  }
+}
+#endif

@@ -42,7 +42,10 @@ ENTRY_POINTS = {
     },
     **{f"lawm_{loop}_size": (_SIZE, []) for loop in STRUCTURED},
 }  # name -> result, arguments
-BF16_ENTRY_POINTS = {"lawm_pack_weight_bf16": (None, [_SIZE] * 3 + [_POINTER] * 4)}
+BF16_ENTRY_POINTS = {
+    "lawm_pack_weight_bf16": (None, [_SIZE] * 3 + [_POINTER] * 4),
+    "lawm_weight_gradient_bf16": (_STATUS, [_SIZE] * 4 + [_POINTER, _SIZE] * 3),
+}
 
 
 class _CompilerError(Exception):

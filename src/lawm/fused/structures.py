@@ -116,9 +116,13 @@ class PackedLinear:
 
     def gradient(self, d_out: Tensor, x: Tensor) -> Tensor:
         """Of the weight, from all rows ``(rows, O)`` and ``(rows, I)``."""
-        if self.bf16:
-            return (d_out.bfloat16().t() @ x.bfloat16()).float()
-        return d_out.t() @ x
+        if not self.bf16 or len(x) == 0:
+            return d_out.t() @ x
+        out = d_out.new_empty(d_out.shape[1], x.shape[1])
+        of = (y for tensor in (d_out, x, out) for y in (address(tensor), tensor.stride(0)))
+        sizes = torch.get_num_threads(), len(x), *out.shape
+        checked(loaded_kernels().lawm_weight_gradient_bf16(*sizes, *of))
+        return out
 
     def gradients(self, d_out: Tensor, x: Tensor) -> list[Tensor | None]:
         """Of weight and bias."""
@@ -268,7 +272,16 @@ def run_kernel(name: str, call: ctypes.Structure) -> None:
     Raises:
         MemoryError: It could not allocate its working memory.
     """
-    if getattr(loaded_kernels(), name)(ctypes.byref(call)) != 0:
+    checked(getattr(loaded_kernels(), name)(ctypes.byref(call)))
+
+
+def checked(status: int) -> None:
+    """Raise what an entry point's result says.
+
+    Raises:
+        MemoryError: It could not allocate its working memory.
+    """
+    if status != 0:
         raise MemoryError("lawm's CPU kernels could not allocate their working memory.")
 
 

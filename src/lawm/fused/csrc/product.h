@@ -29,6 +29,12 @@ void lawm_product_bf16(int64_t m, int64_t n, int64_t k, const float *a, int64_t 
 void lawm_pack_weight_bf16(int64_t inputs, int64_t outputs, int64_t stride, const float *weight,
                            uint16_t *rounded, float *forward, float *backward);
 
+/* out (outputs, inputs) = dy (rows, outputs)' x (rows, inputs), both factors rounded to bfloat16.
+ * Returns 0, or 1 if memory ran out. */
+int lawm_weight_gradient_bf16(int64_t threads, int64_t rows, int64_t outputs, int64_t inputs,
+                              const float *dy, int64_t ldy, const float *x, int64_t ldx, float *out,
+                              int64_t ldo);
+
 /* Pack b (k, n) whose element (i, j) stands at b[i * row + j * col]. */
 void lawm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *to);
 

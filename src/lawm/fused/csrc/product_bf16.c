@@ -7,44 +7,10 @@
 
 #if LAWM_BF16
 #include <alloca.h>
-#include <immintrin.h>
 
-#include "panels.h"
+#include "tile_bf16.h"
 
 #define GROUP_BYTES 65536 /* of rounded rows at a time, on the stack */
-
-typedef uint32_t pair __attribute__((may_alias)); /* of two numbers that follow each other along k */
-
-static inline __mmask16 first_lanes(int64_t count) {
-  return count >= WIDTH ? 0xFFFF : (__mmask16)((1u << count) - 1);
-}
-
-/* c (rows, cols) = init + a (rows, pairs) b, for one panel b (pairs, vectors WIDTH). */
-static inline __attribute__((always_inline)) void tile(const int rows, const int vectors,
-                                                       int64_t pairs, const pair *a,
-                                                       const pair *restrict b, const float *init,
-                                                       int64_t init_stride, float *c, int64_t ldc,
-                                                       int64_t cols) {
-  __m512 sum[TILE_ROWS][TILE_VECTORS];
-  __mmask16 lanes[TILE_VECTORS];
-  for (int v = 0; v < vectors; v++) lanes[v] = first_lanes(cols - v * WIDTH);
-  for (int r = 0; r < rows; r++)
-    for (int v = 0; v < vectors; v++)
-      sum[r][v] = init ? _mm512_maskz_loadu_ps(lanes[v], init + r * init_stride + v * WIDTH)
-                       : _mm512_setzero_ps();
-  for (int64_t i = 0; i < pairs; i++) {
-    __m512bh column[TILE_VECTORS];
-    for (int v = 0; v < vectors; v++)
-      column[v] = (__m512bh)_mm512_loadu_si512(b + (i * vectors + v) * WIDTH);
-    for (int r = 0; r < rows; r++) {
-      const __m512bh factor = (__m512bh)_mm512_set1_epi32((int)a[r * pairs + i]);
-      for (int v = 0; v < vectors; v++) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], factor, column[v]);
-    }
-  }
-  for (int r = 0; r < rows; r++)
-    for (int v = 0; v < vectors; v++)
-      _mm512_mask_storeu_ps(c + r * ldc + v * WIDTH, lanes[v], sum[r][v]);
-}
 
 /* to (k rounded up to even) = a (k), rounded to the nearest; an odd k is followed by a zero. */
 static inline void round_row(int64_t k, const float *a, uint16_t *to) {
@@ -59,8 +25,8 @@ static inline void round_row(int64_t k, const float *a, uint16_t *to) {
 
 #define ROWS_OF_PANEL(R, V)                                                                       \
   for (; i + R <= m; i += R)                                                                      \
-    tile(R, V, pairs, a + i * pairs, b, init ? init + i * init_stride : NULL, init_stride,        \
-         c + i * ldc, ldc, cols);
+    tile(R, V, pairs, a + i * pairs, pairs, 1, b, init ? init + i * init_stride : NULL,           \
+         init_stride, c + i * ldc, ldc, cols);
 #define ALL_ROWS(V)                                                                               \
   static void panel_##V(int64_t m, int64_t pairs, const pair *a, const pair *b,                   \
                         const float *init, int64_t init_stride, float *c, int64_t ldc,            \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -42,6 +43,18 @@ def test_off_leaves_the_kernels_alone():
 def test_auto_uses_them_where_there_is_a_compiler():
     accelerate(stage_1(), "auto")
     assert kernels_usable(torch.zeros(1)) == (build.find_kernels() is not None)
+
+
+@pytest.mark.parametrize("mode", ["auto", "off"])
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_bfloat16_without_kernels_for_it_is_told(mode, has_bf16, monkeypatch):
+    monkeypatch.setattr("lawm.acceleration.bf16_kernels", lambda: has_bf16)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        accelerate(stage_1(), mode, bf16_on_cpu=True)
+        accelerate(stage_1(), mode)
+    assert len(told) == (0 if mode == "auto" and has_bf16 else 1)
+    assert all("do not multiply in bfloat16 here" in str(warning.message) for warning in told)
 
 
 def test_full_without_a_compiler_is_refused(monkeypatch):

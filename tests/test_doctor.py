@@ -16,7 +16,7 @@ from lawm.doctor_probes import probe
 ROOT = Path(__file__).parents[1]
 GOOD = {
     "device": ({"gpus": [], "mps": False, "cuda_build": None}, ""),
-    "kernels": ({"built": True}, ""),
+    "kernels": ({"built": True, "bf16": True}, ""),
     "simulator": ({}, ""),
     "rendering": ({"backend": "egl", "frames": 321.0}, ""),
     "configuration": ({"labelled": 15, "free": 137}, ""),
@@ -62,7 +62,7 @@ def test_a_good_machine(machine):
     ("fault", "name", "level", "words"),
     [
         ({"device": (None, "killed by signal 11")}, "devices", "error", "CUDA_VISIBLE_DEVICES"),
-        ({"kernels": ({"built": False}, "")}, "CPU kernels", "warning", "Install a C compiler"),
+        ({"kernels": ({"built": False, "bf16": False}, "")}, "CPU kernels", "warning", "Install a C compiler"),
         ({"kernels": (None, "cc said: no")}, "CPU kernels", "warning", "1.5 times slower"),
         ({"simulator": (None, "ImportError: x")}, "simulator", "error", "evaluation.env_id none"),
         (

@@ -4,7 +4,8 @@
     off     plain PyTorch, every operator by itself
     full    torch.compile of the whole loss: minutes of compilation before the first step
 
-All compute the same losses and gradients, up to rounding.
+All compute the same losses and gradients, up to rounding. With precision bf16-mixed the kernels
+multiply in bfloat16 where the processor has instructions for it (AVX-512 BF16).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import shutil
+import warnings
 from functools import cache
 from typing import Any
 
@@ -19,7 +21,7 @@ import torch
 
 from lawm.errors import LawmError
 from lawm.fit_config import CompileMode
-from lawm.fused.kernels import enable_kernels
+from lawm.fused.kernels import bf16_kernels, enable_kernels
 from lawm.stage_module import StageModule
 
 # of <malloc.h>: blocks up to this size come from the heap, and the heap is not given back
@@ -27,13 +29,25 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _KEPT_BYTES = 1 << 30
 
 
-def accelerate(module: StageModule[Any], mode: CompileMode) -> None:
+def accelerate(module: StageModule[Any], mode: CompileMode, *, bf16_on_cpu: bool = False) -> None:
     """Make a stage run as ``mode`` says, in this process.
+
+    Args:
+        module: The stage.
+        mode: How.
+        bf16_on_cpu: Precision bf16-mixed on the CPU, of which a warning tells where it is slow.
 
     Raises:
         LawmError: ``full`` on a machine without the C++ compiler that it needs.
     """
     enable_kernels(mode == "auto")
+    if bf16_on_cpu and not (mode == "auto" and bf16_kernels()):
+        warnings.warn(
+            "trainer.precision is bf16-mixed, and lawm's kernels do not multiply in bfloat16 here: "
+            "they need compile auto, a C compiler and a processor with AVX-512 BF16. PyTorch's own "
+            "way may be slower than 32-true; `lawm bench throughput --precision` measures both.",
+            stacklevel=2,
+        )
     if mode == "off":
         return
     keep_freed_memory()

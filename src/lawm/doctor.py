@@ -124,7 +124,8 @@ def _device(outcome: tuple[dict[str, Any] | None, str]) -> Check:
 def _kernels(outcome: tuple[dict[str, Any] | None, str]) -> Check:
     found, reason = outcome
     if found is not None and found["built"]:
-        return Check("CPU kernels", "ok", "built and loaded")
+        bf16 = "with" if found["bf16"] else "without"
+        return Check("CPU kernels", "ok", f"built and loaded, {bf16} bfloat16 (bf16-mixed)")
     return Check(
         "CPU kernels",
         "warning",

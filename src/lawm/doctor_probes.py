@@ -29,7 +29,9 @@ print(json.dumps({"gpus": found, "mps": mps, "cuda_build": torch.version.cuda}))
 import json, warnings
 warnings.simplefilter("error")
 from lawm.fused.build import find_kernels
-print(json.dumps({"built": find_kernels() is not None}))
+kernels = find_kernels()
+built = kernels is not None
+print(json.dumps({"built": built, "bf16": built and bool(kernels.lawm_has_bf16())}))
 """,
     "simulator": """
 import json

@@ -184,7 +184,9 @@ class StageRunner:
         table.follow(trainer)
         if is_rank_zero():
             self.files.done_marker.unlink(missing_ok=True)  # an extended stage is not finished
-        accelerate(module, self._config.compile)
+        is_bf16 = str(trainer.precision).startswith("bf16")
+        on_cpu = trainer.strategy.root_device.type == "cpu"
+        accelerate(module, self._config.compile, bf16_on_cpu=is_bf16 and on_cpu)
         module.to(trainer.strategy.root_device)  # start states are computed on the device, too
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         record = StageRecord(

@@ -15,9 +15,15 @@ def kernels_usable(weight: Tensor) -> bool:
         and weight.device.type == "cpu"
         and weight.dtype == torch.float32
         and not torch.compiler.is_compiling()
-        and (kernels := find_kernels()) is not None
-        and (not torch.is_autocast_enabled("cpu") or (in_bf16() and bool(kernels.lawm_has_bf16())))
+        and find_kernels() is not None
+        and (not torch.is_autocast_enabled("cpu") or (in_bf16() and bf16_kernels()))
     )
+
+
+def bf16_kernels() -> bool:
+    """Whether there are kernels that multiply in bfloat16: the processor has instructions for it."""
+    kernels = find_kernels()
+    return kernels is not None and bool(kernels.lawm_has_bf16())
 
 
 def in_bf16() -> bool:
@@ -39,4 +45,4 @@ def enable_kernels(enabled: bool) -> None:
     _enabled = enabled
 
 
-__all__ = ["enable_kernels", "in_bf16", "kernels_usable"]
+__all__ = ["bf16_kernels", "enable_kernels", "in_bf16", "kernels_usable"]

@@ -62,7 +62,12 @@ def test_a_good_machine(machine):
     ("fault", "name", "level", "words"),
     [
         ({"device": (None, "killed by signal 11")}, "devices", "error", "CUDA_VISIBLE_DEVICES"),
-        ({"kernels": ({"built": False, "bf16": False}, "")}, "CPU kernels", "warning", "Install a C compiler"),
+        (
+            {"kernels": ({"built": False, "bf16": False}, "")},
+            "CPU kernels",
+            "warning",
+            "Install a C compiler",
+        ),
         ({"kernels": (None, "cc said: no")}, "CPU kernels", "warning", "1.5 times slower"),
         ({"simulator": (None, "ImportError: x")}, "simulator", "error", "evaluation.env_id none"),
         (

@@ -80,12 +80,15 @@ def policy_stage(shard, variant):
     return module, StartStateDataModule(world_model, data, batch_size=6, seed=0)
 
 
-def train(make_stage, shard, variant, folder, seed, stop_after=None, ckpt_path=None):
+def train(
+    make_stage, shard, variant, folder, seed, stop_after=None, ckpt_path=None, precision="32-true"
+):
     """A program of its own, as far as one process can be: everything anew, another seed."""
     torch.manual_seed(seed)
     module, data = make_stage(shard, variant)
     trainer = pl.Trainer(
         accelerator="cpu",
+        precision=precision,
         max_epochs=-1,
         max_steps=END,
         val_check_interval=3,
@@ -125,20 +128,26 @@ def tensors(state, prefix=""):
     "ignore:Found .* in eval mode"  # the frozen world model of stage 2 is meant to be
 )
 @pytest.mark.parametrize(
-    ("make_stage", "variant"),
+    ("make_stage", "variant", "precision"),
     [
-        (world_model_stage, "action"),
-        (world_model_stage, "latent_categorical"),
-        (world_model_stage, "images"),
-        (policy_stage, "action"),
-        (policy_stage, "latent_categorical"),
+        (world_model_stage, "action", "32-true"),
+        (world_model_stage, "action", "bf16-mixed"),
+        (world_model_stage, "latent_categorical", "32-true"),
+        (world_model_stage, "images", "32-true"),
+        (world_model_stage, "images", "bf16-mixed"),
+        (policy_stage, "action", "32-true"),
+        (policy_stage, "action", "bf16-mixed"),
+        (policy_stage, "latent_categorical", "32-true"),
     ],
 )
-def test_a_stop_and_a_resume_change_nothing(make_stage, variant, shard, tmp_path):
-    whole = train(make_stage, shard, variant, tmp_path / "whole", seed=1)
-    stopped = train(make_stage, shard, variant, tmp_path / "parts", seed=1, stop_after=STOP)
-    last = tmp_path / "parts" / "last.ckpt"
-    parts = train(make_stage, shard, variant, tmp_path / "parts", seed=2, ckpt_path=last)
+def test_a_stop_and_a_resume_change_nothing(make_stage, variant, precision, shard, tmp_path):
+    def run(folder, **options):
+        folder = tmp_path / folder
+        return train(make_stage, shard, variant, folder, precision=precision, **options)
+
+    whole = run("whole", seed=1)
+    stopped = run("parts", seed=1, stop_after=STOP)
+    parts = run("parts", seed=2, ckpt_path=tmp_path / "parts" / "last.ckpt")
     assert [stopped["global_step"], parts["global_step"]] == [STOP, END]
 
     for part in ("state_dict", "optimizer_states", "lr_schedulers"):

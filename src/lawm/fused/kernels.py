@@ -21,7 +21,7 @@ def kernels_usable(weight: Tensor) -> bool:
 
 
 def bf16_kernels() -> bool:
-    """Whether there are kernels that multiply in bfloat16: the processor has instructions for it."""
+    """Whether the kernels can multiply in bfloat16: the processor has instructions for it."""
     kernels = find_kernels()
     return kernels is not None and bool(kernels.lawm_has_bf16())
 

@@ -113,6 +113,8 @@ def read_headers(
         for paths, may_label in ((shards, True), (action_free_shards, False))
         for path in paths
     ]
+    for header in headers:
+        _refuse_empty(header)
     by_content: dict[str, ShardHeader] = {}
     for header in headers:
         twin = by_content.setdefault(header.meta.checksum, header)
@@ -154,6 +156,15 @@ def choose_keys(header: ShardHeader, keys: Sequence[str] | None) -> ShardHeader:
         obs={key: header.obs[key] for key in sorted(set(keys))},
         unused={key: layout for key, layout in header.obs.items() if key not in keys},
     )
+
+
+def _refuse_empty(header: ShardHeader) -> None:
+    empty = [key for key, layout in header.obs.items() if 0 in layout.step_shape]
+    if empty:
+        raise LawmError(
+            f"Observation `{empty[0]}` of {header.path} has shape {header.obs[empty[0]].step_shape}, "
+            "which is no number at all; name the other keys in data.observation_keys."
+        )
 
 
 def probe_keys(headers: Sequence[ShardHeader]) -> dict[str, ArrayLayout]:

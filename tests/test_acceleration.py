@@ -113,6 +113,7 @@ def test_no_steps_between_two_log_steps_are_refused(key, capsys):
     assert f"{key} is 0; expected a whole number from 1" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:trainer.precision is bf16-mixed")  # of other processors
 def test_a_run_in_bfloat16(tmp_path):
     run, options = tmp_path / "run", []
     for stage in ("world_model", "policy"):

@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from model_factory import SMALL, make_batch, make_model, make_spec
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from lawm.fused.build import loaded_kernels
+from lawm.fused.gaussian_kl import gaussian_kl
 from lawm.fused.kernels import enable_kernels, kernels_usable
 from lawm.fused.norm_silu import norm_silu
-from lawm.networks import Linear
+from lawm.networks import Linear, NormedLinear
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.world_model import WorldModelConfig
@@ -37,7 +39,10 @@ def autocast(enabled=True):
 
 
 @pytest.mark.usefixtures("bf16_products")
-@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (5, 7), (16, 48), (33, 50), (192, 97)])
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize(
+    ("inputs", "outputs"), [(0, 4), (1, 1), (5, 7), (16, 48), (33, 50), (192, 97)]
+)
 @pytest.mark.parametrize("rows", [0, 1, 3, 8, 45, 500])
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_linear_layer_multiplies_rounded_factors_and_sums_in_float32(rows, inputs, outputs, bias):
@@ -60,9 +65,10 @@ def test_a_linear_layer_multiplies_rounded_factors_and_sums_in_float32(rows, inp
 
 
 @pytest.mark.usefixtures("bf16_products")
-def test_rows_beyond_the_stack_are_taken_in_groups():
+@pytest.mark.parametrize(("rows", "inputs"), [(64, 3001), (9, 4096), (9, 4097), (3, 1_000_001)])
+def test_long_rows_are_taken_in_parts(rows, inputs):
     """Rounded rows lie on the stack, 64 KiB at a time."""
-    layer, x = Linear(3001, 20), torch.randn(64, 3001)
+    layer, x = Linear(inputs, 20), torch.randn(rows, inputs)
     with autocast(), torch.no_grad():
         y = layer(x)
     expected = rounded(x) @ rounded(layer.weight).t() + layer.bias.detach()
@@ -179,6 +185,33 @@ def test_norm_and_silu_of_many_rows(rows, cols, dtype):
     sums = {"rtol": 1e-4, "atol": 1e-3}  # in float32 whatever the type of the rows
     torch.testing.assert_close(norm.weight.grad.double(), exact_norm.weight.grad, **sums)
     torch.testing.assert_close(norm.bias.grad.double(), exact_norm.bias.grad, **sums)
+
+
+def test_what_is_computed_again_for_the_backward_pass_is_read_there():
+    """Activation checkpointing gives back other tensors than the forward pass had."""
+    norm, x = nn.LayerNorm(16), torch.randn(40, 16, requires_grad=True)
+    of_kl = torch.randn(2, 40, 16, requires_grad=True)
+    gradients = []
+    for again in (False, True):
+
+        def run(function, x, again=again):
+            return checkpoint(function, x, use_reentrant=False) if again else function(x)
+
+        norms = run(lambda x: norm_silu(x * 1.0, norm), x)
+        kls = run(lambda pair: gaussian_kl(pair[0] * 1.0, pair[1] * 1.0, 0.1), of_kl)
+        _ = [torch.full((40, 16), 7.0) for _ in range(20)]  # in the place of what was freed
+        gradients.append(torch.autograd.grad(norms.sum() + kls.sum(), (x, of_kl)))
+    for expected, found in zip(*gradients, strict=True):
+        assert found.equal(expected)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_an_offset_takes_the_place_of_the_first_bias(bf16):
+    layer, offset = NormedLinear(5, 7), torch.randn(4, 7)
+    with autocast(bf16):
+        layer(torch.randn(4, 5), offset).sum().backward()
+    assert layer.linear.bias.grad is None
+    assert layer.linear.weight.grad is not None
 
 
 @pytest.mark.parametrize("cols", [16, 64])

@@ -284,7 +284,8 @@ def weighted_sum(
     scaled = {name: factor * getattr(terms, name) for name, factor in factors.items()}
     terms = replace(terms, **scaled)
     values = torch.stack([getattr(terms, field.name) for field in fields(LossCoefficients)])
-    return values @ weights + beta * terms.latent_action_kl
+    # not a product of matrices, which autocast would round
+    return (values * weights).sum() + beta * terms.latent_action_kl
 
 
 __all__ = [

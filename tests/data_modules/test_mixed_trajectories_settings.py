@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.cli import LightningArgumentParser
 from shard_factory import write_shard
 
 from lawm.data_modules import MixedTrajectoryDataModule, mixed_trajectories
+from lawm.data_modules.shard_writer import ShardWriter
 from lawm.errors import LawmError
 
 
@@ -93,6 +95,27 @@ def test_observation_keys_choose_what_is_read(tmp_path, keys, expected, storage)
         assert list(batch.obs) == expected
         for key, value in batch.obs.items():
             assert value.dtype == (torch.uint8 if key == "camera" else torch.float32)
+
+
+def test_an_observation_without_numbers(tmp_path):
+    path, one = tmp_path / "a.h5", np.ones(2)
+    with ShardWriter(path, action_low=-one, action_high=one) as writer:
+        for number in range(4):
+            writer.add_episode(
+                {
+                    "state": np.full((7, 3), number, np.float32),
+                    "none": np.zeros((7, 0), np.float32),
+                },
+                action=np.zeros((6, 2)),
+                reward=np.zeros(6),
+                terminated=False,
+                truncated=True,
+                source_id=str(number),
+            )
+    message = r"`none` of .*a\.h5 has shape \(0,\), which is no number at all; name the other keys"
+    with pytest.raises(LawmError, match=message):
+        MixedTrajectoryDataModule(str(path)).setup()
+    MixedTrajectoryDataModule(str(path), window=3, observation_keys=["state"]).setup()
 
 
 def test_an_observation_key_that_a_shard_lacks(tmp_path):

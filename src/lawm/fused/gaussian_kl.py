@@ -64,10 +64,11 @@ class _GaussianKl(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        d_out, call = d_out.contiguous(), ctx.call
+        d_out, call, saved = d_out.contiguous(), ctx.call, ctx.saved_tensors
+        call.p, call.q = map(address, saved)
         d_p, d_q = (
             x.new_empty(x.shape) if wanted else None
-            for x, wanted in zip(ctx.saved_tensors, ctx.needs_input_grad[:2], strict=True)
+            for x, wanted in zip(saved, ctx.needs_input_grad[:2], strict=True)
         )
         call.d_out, call.d_p, call.d_q = address(d_out), address(d_p), address(d_q)
         run_kernel("lawm_gaussian_kl_backward", call)

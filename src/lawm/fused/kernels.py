@@ -30,7 +30,7 @@ def in_bf16() -> bool:
     """Whether autocast asks for products in bfloat16, as things stand now.
 
     The kernels then round both factors of a product of a weight and its input, as autocast does,
-    and keep all else in float32: sums, layer norms, gates, samples and KL.
+    and keep in float32 what autocast does not: its sums, layer norms, gates and outputs.
     """
     dtype: torch.dtype = torch.get_autocast_dtype("cpu")
     return torch.is_autocast_enabled("cpu") and dtype == torch.bfloat16

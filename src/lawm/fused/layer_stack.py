@@ -57,6 +57,7 @@ def layer_stack(
     wanted = [x for x in (*parameters, offset) if x is not None]
     trained = torch.is_grad_enabled() and any(p.requires_grad for p in wanted)
     rows = x.float().flatten(0, -2)
+    assert (rows.shape[1], rows.device) == (modules[0].weight.shape[1], modules[0].weight.device)
     if rows.stride(-1) != 1:
         rows = rows.contiguous()
     if offset is not None:
@@ -77,6 +78,7 @@ class _LayerStack(Function):
         *parameters: Tensor | None,  # a linear layer may have no bias
     ) -> Tensor:
         ctx.num_parameters = len(parameters)  # the structure holds their addresses
+        ctx.has_offset = offset is not None
         out = None if output is None else x.new_empty(x.shape[0], output.out_features)
         call = CMlpCall(
             threads=torch.get_num_threads(),
@@ -110,7 +112,7 @@ class _LayerStack(Function):
         gradients: list[Tensor | None] = [None] * ctx.num_parameters
         if any(of_parameters):
             gradients = list(mlp.parameter_gradients(x, d_out))
-        if of_offset:
+        if ctx.has_offset:
             gradients[1] = None  # the offset took the first bias's place
         d_offset = mlp.layers[0].dy if of_offset else None
         return None, None, d_x, d_offset, *gradients

@@ -69,8 +69,9 @@ class _NormSilu(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        x, gamma, _ = ctx.saved_tensors
+        x, gamma, beta = ctx.saved_tensors
         call, d_x = ctx.call, torch.empty_like(x)
+        call.x, call.gamma, call.beta = x.data_ptr(), address(gamma), address(beta)
         d_out = d_out.to(x.dtype).contiguous()
         sums = gamma.new_zeros(BLOCKS, 3, gamma.shape[0])
         call.d_out, call.d_x, call.sums = d_out.data_ptr(), d_x.data_ptr(), address(sums)

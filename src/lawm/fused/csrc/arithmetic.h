@@ -10,6 +10,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#define PARALLEL_ELEMENTS 16384 /* fewer are not worth waking a thread for */
+
+static inline int threads_for(int64_t elements, int64_t threads) {
+  return elements < PARALLEL_ELEMENTS ? 1 : (int)threads;
+}
+
 /* e^x. 2^n 2^f with |f| <= 1/2, the second a polynomial; for |x| < 1e6. */
 static inline float exp_of(float x) {
   const float t = x * 1.44269504f;

@@ -1,12 +1,6 @@
 /* Entry points for single operators. */
 #include "layers.h"
 
-#define PARALLEL_ELEMENTS 16384 /* fewer are not worth waking a thread for */
-
-static int threads_for(int64_t elements, int64_t threads) {
-  return elements < PARALLEL_ELEMENTS ? 1 : (int)threads;
-}
-
 /* Pack a weight (outputs, inputs) with rows `stride` apart, for both directions. */
 void lawm_pack_weight(int64_t inputs, int64_t outputs, int64_t stride, const float *weight,
                       float *forward, float *backward) {

@@ -23,7 +23,7 @@ int64_t lawm_norm_silu_size(void) { return sizeof(NormSilu); }
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* A row in float32: itself, or rounded into `copy`. */
+/* A row in float32: itself, or widened into `copy`. */
 INLINE const float *read_row(const void *x, int64_t at, int64_t cols, int64_t bf16, float *copy) {
   if (!bf16) return (const float *)x + at;
   const uint16_t *from = (const uint16_t *)x + at;
@@ -209,7 +209,8 @@ typedef void BlockFunction(const NormSilu *, int64_t first, int64_t last, float 
 static int over_blocks(const NormSilu *o, BlockFunction *run) {
   const int64_t each = (o->rows + o->blocks - 1) / o->blocks;
   int failed = 0;
-#pragma omp parallel for schedule(static) num_threads((int)o->threads) reduction(| : failed)
+#pragma omp parallel for schedule(static) num_threads(threads_for(o->rows * o->cols, o->threads)) \
+    reduction(| : failed)
   for (int64_t b = 0; b < o->blocks; b++) {
     const int64_t first = b * each, end = first + each, last = end < o->rows ? end : o->rows;
     float *work = malloc((size_t)(3 * o->cols) * sizeof(float));

@@ -10,7 +10,7 @@
 
 #include "tile_bf16.h"
 
-#define GROUP_BYTES 65536 /* of rounded rows at a time, on the stack */
+#define MOST_PAIRS 2048 /* of a tile's rows: 64 KiB of rounded numbers at a time, on the stack */
 
 /* to (k rounded up to even) = a (k), rounded to the nearest; an odd k is followed by a zero. */
 static inline void round_row(int64_t k, const float *a, uint16_t *to) {
@@ -39,30 +39,46 @@ ALL_ROWS(1)
 ALL_ROWS(2)
 ALL_ROWS(3)
 
-void lawm_product_bf16(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
-                       const float *packed, const float *init, int64_t init_stride, float *c,
-                       int64_t ldc) {
-  const int64_t pairs = (k + 1) / 2, fit = GROUP_BYTES / (4 * pairs) / TILE_ROWS * TILE_ROWS;
-  const int64_t most = fit > 0 ? fit : TILE_ROWS, group = m < most ? m : most;
+/* For the pairs of k that start with `skipped`; all of k at a time where rows are not very long. */
+static void some_pairs(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const pair *b,
+                       int64_t all_pairs, int64_t skipped, const float *init, int64_t init_stride,
+                       float *c, int64_t ldc) {
+  const int64_t pairs = (k + 1) / 2, most = MOST_PAIRS * TILE_ROWS / (pairs + !pairs);
+  const int64_t group = m < most ? m : most / TILE_ROWS * TILE_ROWS;
   pair *rounded = alloca((size_t)(group * pairs) * sizeof(pair));
   for (int64_t first = 0; first < m; first += group) {
     const int64_t rows = m - first < group ? m - first : group;
     for (int64_t r = 0; r < rows; r++)
       round_row(k, a + (first + r) * lda, (uint16_t *)(rounded + r * pairs));
-    const pair *b = (const pair *)packed;
+    const pair *panel = b;
     for (int64_t j = 0; j < n; j += PANEL) {
       const int64_t cols = n - j < PANEL ? n - j : PANEL, width = panel_width(n - j);
+      const pair *at = panel + skipped * width;
       const float *from = init ? init + first * init_stride + j : NULL;
       float *to = c + first * ldc + j;
       if (width == 3 * WIDTH)
-        panel_3(rows, pairs, rounded, b, from, init_stride, to, ldc, cols);
+        panel_3(rows, pairs, rounded, at, from, init_stride, to, ldc, cols);
       else if (width == 2 * WIDTH)
-        panel_2(rows, pairs, rounded, b, from, init_stride, to, ldc, cols);
+        panel_2(rows, pairs, rounded, at, from, init_stride, to, ldc, cols);
       else
-        panel_1(rows, pairs, rounded, b, from, init_stride, to, ldc, cols);
-      b += pairs * width;
+        panel_1(rows, pairs, rounded, at, from, init_stride, to, ldc, cols);
+      panel += all_pairs * width;
     }
   }
+}
+
+void lawm_product_bf16(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+                       const float *packed, const float *init, int64_t init_stride, float *c,
+                       int64_t ldc) {
+  int64_t done = 0;
+  do { /* once also for k = 0: the result is the start then */
+    const int64_t some = k - done < 2 * MOST_PAIRS ? k - done : 2 * MOST_PAIRS;
+    some_pairs(m, n, some, a + done, lda, (const pair *)packed, (k + 1) / 2, done / 2, init,
+               init_stride, c, ldc);
+    done += some;
+    init = c;
+    init_stride = ldc;
+  } while (done < k);
 }
 
 void lawm_pack_weight_bf16(int64_t inputs, int64_t outputs, int64_t stride, const float *weight,

@@ -98,7 +98,7 @@ def test_observation_keys_choose_what_is_read(tmp_path, keys, expected, storage)
 
 
 def test_an_observation_without_numbers(tmp_path):
-    path, one = tmp_path / "a.h5", np.ones(2)
+    path, one, sizes = tmp_path / "a.h5", np.ones(2), {"state": 3, "none": 0}
     with ShardWriter(path, action_low=-one, action_high=one) as writer:
         for number in range(4):
             writer.add_episode(

@@ -159,12 +159,12 @@ def choose_keys(header: ShardHeader, keys: Sequence[str] | None) -> ShardHeader:
 
 
 def _refuse_empty(header: ShardHeader) -> None:
-    empty = [key for key, layout in header.obs.items() if 0 in layout.step_shape]
-    if empty:
-        raise LawmError(
-            f"Observation `{empty[0]}` of {header.path} has shape {header.obs[empty[0]].step_shape}, "
-            "which is no number at all; name the other keys in data.observation_keys."
-        )
+    for key, layout in header.obs.items():
+        if 0 in layout.step_shape:
+            raise LawmError(
+                f"Observation `{key}` of {header.path} has shape {layout.step_shape}, which is no "
+                "number at all; name the other keys in data.observation_keys."
+            )
 
 
 def probe_keys(headers: Sequence[ShardHeader]) -> dict[str, ArrayLayout]:

@@ -102,10 +102,7 @@ def test_an_observation_without_numbers(tmp_path):
     with ShardWriter(path, action_low=-one, action_high=one) as writer:
         for number in range(4):
             writer.add_episode(
-                {
-                    "state": np.full((7, 3), number, np.float32),
-                    "none": np.zeros((7, 0), np.float32),
-                },
+                {key: np.full((7, size), number, np.float32) for key, size in sizes.items()},
                 action=np.zeros((6, 2)),
                 reward=np.zeros(6),
                 terminated=False,

@@ -22,13 +22,8 @@ from pathlib import Path
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 TUNINGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-fopenmp-simd",), ())
 _SIZE, _STATUS, _POINTER = ctypes.c_int64, ctypes.c_int, ctypes.c_void_p
-STRUCTURED = (
-    "mlp",
-    "observe",
-    "imagine",
-    "gaussian_kl",
-    "norm_silu",
-)  # forward and backward take a structure
+# of these forward and backward take a structure
+STRUCTURED = ("mlp", "observe", "imagine", "gaussian_kl", "norm_silu")
 ENTRY_POINTS = {
     "lawm_has_bf16": (_STATUS, []),
     "lawm_packed_size": (_SIZE, [_SIZE] * 2),

@@ -12,9 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from lawm.fused.structures import address, run_kernel
 
-BLOCKS = (
-    32  # of rows, whose sums are taken apart and then added: the same with any number of threads
-)
+BLOCKS = 32  # of rows; sums are taken in each, so that the number of threads changes nothing
 
 
 class CNormSilu(ctypes.Structure):

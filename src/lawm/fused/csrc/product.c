@@ -38,33 +38,13 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
   }
 }
 
-#define ROWS_OF_PANEL(R, V)                                                                       \
-  for (; i + R <= m; i += R)                                                                      \
-    tile(R, V, k, a + i * lda, lda, b, init ? init + i * init_stride : NULL, init_stride,         \
-         c + i * ldc, ldc, cols);
-#define ALL_ROWS(V)                                                                               \
-  static void panel_##V(int64_t m, int64_t k, const float *a, int64_t lda, const float *b,        \
-                        const float *init, int64_t init_stride, float *c, int64_t ldc,            \
-                        int64_t cols) {                                                           \
-    int64_t i = 0;                                                                                \
-    ROWS_OF_PANEL(TILE_ROWS, V)                                                                   \
-    ROWS_OF_PANEL(4, V) ROWS_OF_PANEL(2, V) ROWS_OF_PANEL(1, V)                                   \
-  }
-ALL_ROWS(1)
-ALL_ROWS(2)
-ALL_ROWS(3)
+PANELS(tile, float)
 
 void lawm_product(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
                   const float *init, int64_t init_stride, float *c, int64_t ldc) {
   for (int64_t j = 0; j < n; j += PANEL) {
     const int64_t cols = n - j < PANEL ? n - j : PANEL, width = panel_width(n - j);
-    const float *from = init ? init + j : NULL;
-    if (width == 3 * WIDTH)
-      panel_3(m, k, a, lda, b, from, init_stride, c + j, ldc, cols);
-    else if (width == 2 * WIDTH)
-      panel_2(m, k, a, lda, b, from, init_stride, c + j, ldc, cols);
-    else
-      panel_1(m, k, a, lda, b, from, init_stride, c + j, ldc, cols);
+    panel(width, m, k, a, lda, b, init ? init + j : NULL, init_stride, c + j, ldc, cols);
     b += k * width;
   }
 }

@@ -23,21 +23,8 @@ static inline void round_row(int64_t k, const float *a, uint16_t *to) {
   }
 }
 
-#define ROWS_OF_PANEL(R, V)                                                                       \
-  for (; i + R <= m; i += R)                                                                      \
-    tile(R, V, pairs, a + i * pairs, pairs, 1, b, init ? init + i * init_stride : NULL,           \
-         init_stride, c + i * ldc, ldc, cols);
-#define ALL_ROWS(V)                                                                               \
-  static void panel_##V(int64_t m, int64_t pairs, const pair *a, const pair *b,                   \
-                        const float *init, int64_t init_stride, float *c, int64_t ldc,            \
-                        int64_t cols) {                                                           \
-    int64_t i = 0;                                                                                \
-    ROWS_OF_PANEL(TILE_ROWS, V)                                                                   \
-    ROWS_OF_PANEL(4, V) ROWS_OF_PANEL(2, V) ROWS_OF_PANEL(1, V)                                   \
-  }
-ALL_ROWS(1)
-ALL_ROWS(2)
-ALL_ROWS(3)
+#define ROW_TILE(R, V, k, a, lda, ...) tile(R, V, k, a, lda, 1, __VA_ARGS__)
+PANELS(ROW_TILE, pair)
 
 /* For the pairs of k that start with `skipped`; all of k at a time where rows are not very long. */
 static void some_pairs(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const pair *b,
@@ -50,19 +37,12 @@ static void some_pairs(int64_t m, int64_t n, int64_t k, const float *a, int64_t 
     const int64_t rows = m - first < group ? m - first : group;
     for (int64_t r = 0; r < rows; r++)
       round_row(k, a + (first + r) * lda, (uint16_t *)(rounded + r * pairs));
-    const pair *panel = b;
+    const pair *columns = b;
     for (int64_t j = 0; j < n; j += PANEL) {
       const int64_t cols = n - j < PANEL ? n - j : PANEL, width = panel_width(n - j);
-      const pair *at = panel + skipped * width;
-      const float *from = init ? init + first * init_stride + j : NULL;
-      float *to = c + first * ldc + j;
-      if (width == 3 * WIDTH)
-        panel_3(rows, pairs, rounded, at, from, init_stride, to, ldc, cols);
-      else if (width == 2 * WIDTH)
-        panel_2(rows, pairs, rounded, at, from, init_stride, to, ldc, cols);
-      else
-        panel_1(rows, pairs, rounded, at, from, init_stride, to, ldc, cols);
-      panel += all_pairs * width;
+      panel(width, rows, pairs, rounded, pairs, columns + skipped * width,
+            init ? init + first * init_stride + j : NULL, init_stride, c + first * ldc + j, ldc, cols);
+      columns += all_pairs * width;
     }
   }
 }

@@ -10,11 +10,20 @@ import torch
 import torch.nn.functional as F
 from model_factory import OBS_DIM, SMALL, make_batch, make_spec
 
-from lawm.fused import build, gaussian_kl, imagine_scan, layer_stack, norm_silu, observe_scan
-from lawm.fused.dropout import Dropout, dropout_mask
+from lawm.fused import (
+    build,
+    dropout,
+    gaussian_kl,
+    imagine_scan,
+    layer_stack,
+    norm_silu,
+    observe_scan,
+)
+from lawm.fused.dropout import Dropout, KeptUnits
 from lawm.fused.kernels import enable_kernels, kernels_usable
 from lawm.fused.softplus import softplus
 from lawm.latents import GaussianLatent
+from lawm.networks import MLP
 from lawm.world_model import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
@@ -26,7 +35,7 @@ def one_layer(x, weight, bias, scale, shift):
     linear, norm = (SimpleNamespace() for _ in range(2))
     linear.weight, linear.bias, linear.out_features = weight, bias, len(weight)
     norm.weight, norm.bias, norm.eps = scale, shift, 1e-3
-    return layer_stack.layer_stack(x, [(linear, norm)], None)
+    return layer_stack.layer_stack(x, [(linear, norm, None)], None)
 
 
 @pytest.mark.parametrize("cols", [1, 16, 63, 64, 100, 192])
@@ -79,12 +88,51 @@ def test_gaussian_kl(size):
 @pytest.mark.parametrize("p", [0.1, 0.5])
 def test_dropout_drops_its_share_and_keeps_the_mean(p):
     torch.manual_seed(0)
-    mask = dropout_mask(torch.empty(1001, 300), p)
+    like = torch.empty(1001, 300)
+    mask = KeptUnits(like.numel(), p, like.device).mask(like)
     values = mask.unique().tolist()
     assert values == pytest.approx([0.0, 1.0 / (1.0 - p)], rel=1e-4)
     assert (mask == 0).float().mean().item() == pytest.approx(p, abs=4e-3)
     assert (mask == 0).float().mean(dim=0).amax().item() < p + 0.08  # no unit is favoured
     assert Dropout(p).eval()(mask) is mask
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 33), (1, 1, 1), (40, 3)])
+def test_dropout_is_that_of_its_mask(shape):
+    """Forward and backward, of what is read with strides."""
+    generator = torch.Generator().manual_seed(0)
+    wide = torch.randn(*shape[:-1], 2 * shape[-1], generator=generator, requires_grad=True)
+    x, d_out = wide[..., : shape[-1]], torch.randn(*shape, generator=generator)
+    results = []
+    for enabled in (True, False):
+        enable_kernels(enabled)
+        torch.manual_seed(3)
+        out = Dropout(0.4)(x)
+        results.append((out, *torch.autograd.grad(out, wide, d_out)))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert (results[0][0] == 0).sum() > 0 or x.numel() == 1
+
+
+def test_dropout_of_nearly_everything():
+    assert Dropout(1.0 - 1e-9)(torch.ones(4, 100)).sum() >= 0.0
+    assert Dropout(1.0)(torch.ones(4, 100)).sum() == 0.0
+
+
+def test_layers_with_dropout_are_those_of_pytorch():
+    network = MLP(5, 40, 3, num_layers=3, dropout=0.3)
+    x = torch.randn(200, 5, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    leaves, results = [x, *network.parameters()], []
+    for enabled in (True, False):
+        enable_kernels(enabled)
+        torch.manual_seed(3)
+        out = network(x)
+        results.append((out, *torch.autograd.grad(out.square().sum(), leaves)))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+    enable_kernels(True)
+    assert torch.equal(network.eval()(x), network(x))
+    assert not torch.equal(network.train()(x), network(x))
 
 
 def test_a_nan_stays_a_nan():
@@ -109,6 +157,7 @@ def test_a_nan_stays_a_nan():
         ("imagine", imagine_scan.CImagine),
         ("gaussian_kl", gaussian_kl.CGaussianKl),
         ("norm_silu", norm_silu.CNormSilu),
+        ("dropout", dropout.CDropped),
     ],
 )
 def test_structures_are_as_large_as_in_c(name, structure):

@@ -37,7 +37,8 @@ def test_shapes(variant):
         observed.z_prior.shape == observed.z_posterior.shape == (8, 6, model.rssm.latent.num_params)
     )
     params = model.latent_action.latent.num_params
-    assert observed.action_posterior.shape == (7, 2, params)
+    rows = 2 if observed.inferred_action is None else 6
+    assert observed.action_posterior.shape == (7, rows, params)
     assert observed.inverse_posterior.shape == observed.action_prior.shape == (7, 6, params)
 
 

@@ -117,10 +117,9 @@ class LatentActionModel(nn.Module):
             with_labels: Of rows whose actions teach q_free: with dropout in training. Where q_free
                 infers what enters the dynamics, noise would attenuate the action's effect.
         """
-        hidden = self.inverse_input(transition)
-        if with_labels:
-            hidden = self.inverse_dropout(hidden)
-        return self.inverse_layer.project(self.inverse_projection(hidden))
+        dropout = self.inverse_dropout if with_labels else None
+        projected = self.inverse_input(transition, dropout=dropout, then=self.inverse_projection)
+        return self.inverse_layer.project(projected)
 
     def prior(self, features: Tensor) -> Tensor:
         """Parameters of ``p(u | s)``."""
@@ -139,8 +138,9 @@ class LatentActionModel(nn.Module):
 
     def decode(self, features: Tensor, u: Tensor) -> Tensor:
         """Mean of ``p(a | s, u)``, within (-1, 1): ``(..., A)``."""
-        hidden = self.decoder_layer(torch.cat([features, u], dim=-1))
-        return torch.tanh(self.decoder_output(self.decoder_dropout(hidden)))
+        read = torch.cat([features, u], dim=-1)
+        out = self.decoder_layer(read, dropout=self.decoder_dropout, then=self.decoder_output)
+        return torch.tanh(out)
 
     def decoder_std(self) -> Tensor:
         """Standard deviation of ``p(a | s, u)``, the same everywhere: ``(A,)``."""

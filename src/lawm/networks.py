@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lawm.fused.dropout import Dropout
 from lawm.fused.kernels import in_bf16, kernels_usable
 from lawm.fused.layer_stack import MAX_LAYERS, layer_stack
+from lawm.fused.layers import HiddenLayer
 
 NORM_EPS = 1e-3  # DreamerV3's
 
@@ -56,16 +57,23 @@ class NormedLinear(nn.Module):
         return projected + self.linear.bias
 
     def forward(
-        self, x: Tensor, projected: Tensor | None = None, *, then: nn.Linear | None = None
+        self,
+        x: Tensor,
+        projected: Tensor | None = None,
+        *,
+        dropout: Dropout | None = None,
+        then: nn.Linear | None = None,
     ) -> Tensor:
         """``(..., in_features)``, and ``(..., out_features)`` of :meth:`project`.
 
-        ``then`` is a linear layer that reads the output; with it the result is that layer's.
+        ``dropout`` and ``then``, a linear layer, follow one behind the other.
         """
         if kernels_usable(self.linear.weight):
-            return layer_stack(x, [(self.linear, self.norm)], then, projected)
+            return layer_stack(x, [(self.linear, self.norm, dropout)], then, projected)
         y = self.linear(x) if projected is None else projected + x @ self.linear.weight.t()
         out = F.silu(self.norm(y))
+        if dropout is not None:
+            out = dropout(out)
         return out if then is None else then(out)
 
 
@@ -106,18 +114,20 @@ class MLP(nn.Module):
             self.output.weight.mul_(output_scale)
             self.output.bias.zero_()
 
-        self.has_dropout = dropout > 0.0
-
-    def normed_layers(self) -> list[tuple[nn.Linear, nn.LayerNorm]]:
-        """Linear layer and norm of each hidden layer."""
-        layers = [layer for layer in self.hidden.modules() if isinstance(layer, NormedLinear)]
-        return [(layer.linear, layer.norm) for layer in layers]
+    def hidden_layers(self) -> list[HiddenLayer]:
+        """Linear layer, norm and perhaps dropout of each hidden layer."""
+        layers: list[HiddenLayer] = []
+        for part in self.hidden:
+            layer, *behind = part if isinstance(part, nn.Sequential) else (part,)
+            assert isinstance(layer, NormedLinear)
+            dropout = next((m for m in behind if isinstance(m, Dropout)), None)
+            layers.append((layer.linear, layer.norm, dropout))
+        return layers
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., in_features) -> (..., out_features)``."""
-        drops = self.has_dropout and self.training
-        if kernels_usable(self.output.weight) and not drops and len(self.hidden) <= MAX_LAYERS:
-            return layer_stack(x, self.normed_layers(), self.output)
+        if kernels_usable(self.output.weight) and len(self.hidden) <= MAX_LAYERS:
+            return layer_stack(x, self.hidden_layers(), self.output)
         y: Tensor = self.output(self.hidden(x))
         return y
 

@@ -37,7 +37,7 @@ class KnownAhead:
     """
 
     action: Tensor  # (T, K, A), or as TransitionInput.known_rows makes it
-    action_projected: Tensor  # (T, L, hidden), LatentActionModel.project_action
+    action_projected: Tensor | None  # (T, L, hidden), project_action, where q_act is in the loop
     inverse_projected: Tensor  # (T, F, hidden), LatentActionModel.project_transition of the rest
     sample: bool = True  # whether a latent action that enters the recurrence is drawn; else a mode
 
@@ -57,6 +57,7 @@ class TransitionInput(Protocol):
 
     size: int
     infers_actions: bool  # whether q_free has a part in filtering action-free rows
+    needs_action_posterior: bool  # whether q_act has one in filtering labelled rows
     inverse_kl_gradient: float  # of LossOptions, where that is None
     inverse_gradient: float  # factor on that which the dynamics send to what was inferred
 
@@ -84,6 +85,7 @@ class ActionInput:
     """
 
     infers_actions = True
+    needs_action_posterior = False
     inverse_kl_gradient = 0.0
 
     def __init__(self, action_dim: int, inverse_gradient: float = 0.0) -> None:
@@ -115,6 +117,7 @@ class LatentInput:
     """x is the latent action; nothing but the KL to the prior keeps u from telling the future."""
 
     infers_actions = True
+    needs_action_posterior = True
     inverse_kl_gradient = 1.0
     inverse_gradient = 1.0
 
@@ -130,6 +133,7 @@ class LatentInput:
         self, model: LatentActionStep, features: Tensor, known: KnownAhead, t: int
     ) -> TransitionStep:
         """A sample of q_act or q_free, or its mode."""
+        assert known.action_projected is not None
         num_labelled = known.action.shape[1]
         labelled = model.action_posterior(features[:num_labelled], known.action_projected[t])
         free = model.inverse_posterior(features[num_labelled:], known.inverse_projected[t])

@@ -128,8 +128,9 @@ class Observed:
     z_posterior: Tensor  # (T + 1, B, ·)
     z_prior: Tensor  # (T + 1, B, ·)
     features: Tensor  # (T + 1, B, D + Z)
-    labelled_features: Tensor  # (T, L, D + Z), of the labelled rows, with dropout in training
-    action_posterior: Tensor  # (T, L, ·), q_act of the labelled rows
+    dropped_features: Tensor  # (T, B, D + Z), of all steps but the last, with dropout in training
+    labelled_features: Tensor  # (T, L, D + Z), of these the labelled rows
+    action_posterior: Tensor  # (T, L, ·), q_act; (T, B, ·) where actions were inferred
     inverse_posterior: Tensor  # (T, B, ·), q_free of all rows
     inferred_action: Tensor | None  # (T, F, A), constants that entered the recurrence, if any did
     action_prior: Tensor  # (T, B, ·), p(u | s)
@@ -181,13 +182,14 @@ class WorldModel(nn.Module):
         steps, rows = embed.shape[0] - 1, embed.shape[1]
         transitions = self.transitions(obs, self.encoder.split(embed), dim=0)
         action = batch.action.transpose(0, 1)
-        action_projected = self.latent_action.project_action(action)
         told = batch.num_labelled - self._num_free_running(batch)
         action_known = self.transition_input.known_rows(action[:, :told], rows)
         num_known = action_known.shape[1]
         project = self.latent_action.project_transition
         inverse_projected = project(transitions[:, num_known:], with_labels=False)
-        known = KnownAhead(action_known, action_projected, inverse_projected, sample)
+        of_action = self.latent_action.project_action
+        in_loop = of_action(action) if self.transition_input.needs_action_posterior else None
+        known = KnownAhead(action_known, in_loop, inverse_projected, sample)
         latent, like = (
             self.rssm.latent,
             self.rssm.cell.linear.weight,
@@ -209,18 +211,21 @@ class WorldModel(nn.Module):
         features = filtered.features
         h, z = torch.split(features, [self.rssm.deter, latent.size], dim=-1)
         num_outside = max(num_known, batch.num_labelled)
-        before = self.feature_dropout(features[:-1, :num_outside])
-        labelled_features = before[:, : batch.num_labelled]
-        action_posterior = filtered.action_posterior
-        if action_posterior is None:
-            action_posterior = self.latent_action.action_posterior(
-                labelled_features, action_projected
-            )
+        dropped = self.feature_dropout(features[:-1])
+        before = _first_rows(dropped, num_outside)
         inverse = self.latent_action.inverse_posterior(
-            before, project(transitions[:, :num_outside], with_labels=True)
+            before, project(_first_rows(transitions, num_outside), with_labels=True)
         )
         free = slice(num_outside - num_known, None)  # of what was inferred, the action-free rows
-        inferred = filtered.inferred_action
+        inferred = None
+        if filtered.inferred_action is not None:
+            inferred = filtered.inferred_action[:, free]
+        action_posterior = filtered.action_posterior
+        if action_posterior is None:
+            actions = action if inferred is None else torch.cat([action, inferred], dim=1)
+            action_posterior = self.latent_action.action_posterior(
+                _first_rows(dropped, actions.shape[1]), of_action(actions)
+            )
         return Observed(
             embed=embed,
             h=h,
@@ -228,10 +233,11 @@ class WorldModel(nn.Module):
             z_posterior=filtered.z_posterior,
             z_prior=self.rssm.prior(h),
             features=features,
-            labelled_features=labelled_features,
+            dropped_features=dropped,
+            labelled_features=_first_rows(before, batch.num_labelled),
             action_posterior=action_posterior,
             inverse_posterior=torch.cat([inverse, filtered.inverse_posterior[:, free]], dim=1),
-            inferred_action=None if inferred is None else inferred[:, free],
+            inferred_action=inferred,
             action_prior=self.latent_action.prior(features)[:-1],
         )
 
@@ -271,6 +277,11 @@ class WorldModel(nn.Module):
             return None
         out: Tensor = self.continue_head(next_features).squeeze(-1).float()
         return out
+
+
+def _first_rows(x: Tensor, num: int) -> Tensor:
+    """``(T, B, ·) -> (T, num, ·)``; all of them cost no copy of their gradient."""
+    return x if num == x.shape[1] else x[:, :num]
 
 
 __all__ = ["Observed", "WorldModel", "WorldModelConfig"]

@@ -183,18 +183,14 @@ def world_model_terms(
 
     num = batch.num_labelled
     before, posterior = observed.labelled_features, observed.action_posterior
-    known = batch.action.transpose(0, 1)
+    actions = known = batch.action.transpose(0, 1)
     inverse_labelled = observed.inverse_posterior[:, labelled]
-    align_kl = latent.total_kl(posterior.detach(), inverse_labelled)
-    features, actions = before, known
-    inferred = observed.inferred_action
+    align_kl = latent.total_kl(posterior[:, labelled].detach(), inverse_labelled)
+    features, inferred = before, observed.inferred_action
     if options.self_labels and inferred is not None and num < batch.num_rows:
-        dropped = model.feature_dropout(observed.features[:-1, num:])
-        projected = model.latent_action.project_action(inferred)
-        own_posterior = model.latent_action.action_posterior(dropped, projected)
-        features = torch.cat([before, dropped], dim=1)
-        posterior = torch.cat([posterior, own_posterior], dim=1)
-        actions = torch.cat([known, inferred], dim=1)
+        features, actions = observed.dropped_features, torch.cat([known, inferred], dim=1)
+    else:
+        posterior = posterior[:, labelled]
     shape = posterior.shape[:-1]
     u_act = latent.sample(posterior, latent.noise(before, *shape))
     u_inverse = latent.sample(inverse_labelled, latent.noise(before, shape[0], num))

@@ -20,10 +20,16 @@ from pathlib import Path
 
 # strict IEEE semantics of NaN stay on: a diverging run must show NaN, not a number
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
-TUNINGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-fopenmp-simd",), ())
+TUNINGS = (
+    ("-march=native", "-mprefer-vector-width=512", "-fopenmp"),
+    ("-march=native", "-fopenmp"),
+    ("-march=native",),
+    ("-fopenmp-simd",),
+    (),
+)
 _SIZE, _STATUS, _POINTER = ctypes.c_int64, ctypes.c_int, ctypes.c_void_p
 # of these forward and backward take a structure
-STRUCTURED = ("mlp", "observe", "imagine", "gaussian_kl", "norm_silu")
+STRUCTURED = ("mlp", "observe", "imagine", "gaussian_kl", "norm_silu", "dropout")
 ENTRY_POINTS = {
     "lawm_has_bf16": (_STATUS, []),
     "lawm_packed_size": (_SIZE, [_SIZE] * 2),

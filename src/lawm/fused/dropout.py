@@ -1,4 +1,4 @@
-"""Dropout masks from 16 random bits a unit.
+"""Dropout from 16 random bits a unit.
 
 PyTorch draws a double from a serial generator for each unit on a CPU: 16 ns, for the action decoder
 alone a tenth of an update.
@@ -6,34 +6,103 @@ alone a tenth of an update.
 
 from __future__ import annotations
 
+import ctypes
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from lawm.fused.kernels import kernels_usable
+from lawm.fused.structures import CDropout, address, run_kernel
+
+_VALUES = 65536  # that the random bits of a unit can have
 
 
-def dropout_mask(like: Tensor, p: float) -> Tensor:
-    """Zeros with probability p, to 1 in 65536, and else ``1 / (1 - p)``; shaped as ``like``."""
-    words = torch.empty(-(-like.numel() // 4), dtype=torch.int64, device=like.device)
-    bits = words.random_(-(2**63), None).view(torch.int16)[: like.numel()].view(like.shape)
-    dropped = round(p * 65536)
-    return (bits >= dropped - 32768).to(like.dtype).mul_(65536 / (65536 - dropped))
+class CDropped(ctypes.Structure):
+    """``Dropped`` in kernels.c."""
+
+    _fields_ = (
+        *((n, ctypes.c_int64) for n in ("threads", "steps", "rows", "cols")),
+        *((n, ctypes.c_int64) for n in ("step_stride", "row_stride")),
+        ("dropout", CDropout),
+        *((n, ctypes.c_void_p) for n in ("x", "out", "d_out", "d_x")),
+    )
+
+
+class KeptUnits:
+    """Which of ``count`` units are kept, each with probability ``1 - p``, to 1 in 65536."""
+
+    def __init__(self, count: int, p: float, device: torch.device) -> None:
+        words = torch.empty(-(-count // 4), dtype=torch.int64, device=device)
+        self._bits = words.random_(-(2**63), None).view(torch.int16)[:count]
+        dropped = min(round(p * _VALUES), _VALUES - 1)
+        self._below = dropped - _VALUES // 2
+        self._kept = _VALUES / (_VALUES - dropped)
+
+    @property
+    def structure(self) -> CDropout:
+        """For the kernels."""
+        return CDropout(self._bits.data_ptr(), self._below, self._kept)
+
+    def mask(self, like: Tensor) -> Tensor:
+        """Zeros and ``1 / (1 - p)``, as a tensor of ``count`` units like this one."""
+        return (self._bits.view(like.shape) >= self._below).to(like.dtype).mul_(self._kept)
 
 
 class Dropout(nn.Dropout):
-    """``nn.Dropout`` with a cheaper mask on a CPU."""
+    """``nn.Dropout``, cheaper on a CPU."""
 
-    def mask(self, like: Tensor) -> Tensor | None:
-        """What a tensor like this one would be multiplied with; None for nothing."""
-        if not self.training or self.p == 0.0:
-            return None
-        if like.device.type == "cpu" and self.p < 1.0:
-            return dropout_mask(like, self.p)
-        return F.dropout(torch.ones_like(like), self.p)
+    @property
+    def drops(self) -> bool:
+        """Whether it drops anything, as things stand now."""
+        return self.training and self.p > 0.0
+
+    def kept(self, like: Tensor) -> KeptUnits:
+        """Drawn for a tensor like this one."""
+        return KeptUnits(like.numel(), self.p, like.device)
 
     def forward(self, input: Tensor) -> Tensor:
         """Any shape."""
-        mask = self.mask(input)
-        return input if mask is None else input * mask
+        if not self.drops:
+            return input
+        if input.device.type != "cpu" or self.p == 1.0:
+            return F.dropout(input, self.p)
+        kept = self.kept(input)
+        return _dropped(input, kept) if kernels_usable(input) else input * kept.mask(input)
 
 
-__all__ = ["Dropout"]
+def _dropped(x: Tensor, kept: KeptUnits) -> Tensor:
+    if x.ndim != 3 or x.stride(-1) != 1:
+        out: Tensor = _Dropped.apply(x.reshape(1, -1, x.shape[-1]).contiguous(), kept)  # type: ignore[no-untyped-call]
+    else:
+        out = _Dropped.apply(x, kept)  # type: ignore[no-untyped-call]
+    return out.view(x.shape)
+
+
+class _Dropped(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kept: KeptUnits) -> Tensor:  # noqa: ANN401
+        out = x.new_empty(x.shape)
+        step_stride, row_stride, _ = x.stride()
+        ctx.kept = kept  # its address is used
+        ctx.call = CDropped(
+            torch.get_num_threads(), *x.shape, step_stride, row_stride, kept.structure
+        )
+        ctx.call.x, ctx.call.out = address(x), address(out)
+        run_kernel("lawm_dropout_forward", ctx.call)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        d_out = d_out.contiguous()
+        d_x = torch.empty_like(d_out)
+        ctx.call.d_out, ctx.call.d_x = address(d_out), address(d_x)
+        run_kernel("lawm_dropout_backward", ctx.call)
+        return d_x, None
+
+
+__all__ = ["CDropped", "Dropout", "KeptUnits"]

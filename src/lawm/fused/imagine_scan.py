@@ -15,15 +15,12 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from lawm.fused.layers import BlockCell, BlockLayer, BlockMLP, PackedLinear
 from lawm.fused.structures import (
-    BlockCell,
-    BlockLayer,
-    BlockMLP,
     CCell,
     CLayer,
     CLinear,
     CMlp,
-    PackedLinear,
     address,
     block_rows,
     num_blocks,
@@ -143,11 +140,11 @@ class _Loop:
         # an input behind the action marks it as masked: never in imagination
         of_z, of_x = weight[:, : stoch.size], weight[:, stoch.size : stoch.size + action_dim]
         wide = torch.cat([of_z, weight.new_zeros(weight.shape[0], latent.size), of_x], dim=1)
-        self.policy = BlockMLP(policy.normed_layers(), policy.output, rows, trained)
+        self.policy = BlockMLP(policy.hidden_layers(), policy.output, rows, trained)
         prior = latent_action.prior_network
         parts: dict[str, BlockMLP | BlockLayer | BlockCell | PackedLinear] = {
             "policy": self.policy,
-            "action_prior": BlockMLP(prior.normed_layers(), prior.output, rows, trained=False),
+            "action_prior": BlockMLP(prior.hidden_layers(), prior.output, rows, trained=False),
             "decoder": frozen(latent_action.decoder_layer),
             "transition": frozen(rssm.transition_layer, wide),
             "prior": frozen(rssm.prior_layer),

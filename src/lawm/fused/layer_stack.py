@@ -1,4 +1,4 @@
-"""Normed layers and a linear output layer as one operator, on the kernels."""
+"""Normed layers, with dropout, and a linear output layer as one operator, on the kernels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from lawm.fused.layers import BlockMLP, HiddenLayer
 from lawm.fused.structures import (
     MAX_LAYERS,
-    BlockMLP,
     CMlp,
     address,
     block_rows,
@@ -36,22 +36,22 @@ class CMlpCall(ctypes.Structure):
 
 def layer_stack(
     x: Tensor,
-    layers: Sequence[tuple[nn.Linear, nn.LayerNorm]],
+    layers: Sequence[HiddenLayer],
     output: nn.Linear | None,
     offset: Tensor | None = None,
 ) -> Tensor:
-    """``SiLU(LayerNorm(x W' + b))`` for each layer, then the output layer if there is one.
+    """``dropout(SiLU(LayerNorm(x W' + b)))`` for each layer, then the output layer if there is one.
 
     Args:
         x: ``(..., I)``.
-        layers: Linear layer and norm of each hidden layer.
+        layers: Linear layer, norm and perhaps dropout of each hidden layer.
         output: The linear layer behind them.
         offset: ``(..., O)`` in place of the first layer's bias.
 
     Returns:
         ``(..., O)``.
     """
-    modules = [module for layer in layers for module in layer]
+    modules = [module for linear, norm, _ in layers for module in (linear, norm)]
     modules += [] if output is None else [output]
     parameters = [parameter for module in modules for parameter in (module.weight, module.bias)]
     wanted = [x for x in (*parameters, offset) if x is not None]

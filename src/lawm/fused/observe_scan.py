@@ -15,13 +15,11 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from lawm.fused.layers import BlockCell, BlockLayer, PackedLinear
 from lawm.fused.structures import (
-    BlockCell,
-    BlockLayer,
     CCell,
     CLayer,
     CLinear,
-    PackedLinear,
     address,
     block_rows,
     num_blocks,

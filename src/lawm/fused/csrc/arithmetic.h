@@ -149,10 +149,10 @@ static inline void norm_silu(const float *restrict y, const float *restrict gamm
   }
 }
 
+/* dout may be dy. */
 static inline void norm_silu_backward(const float *restrict y, const float *restrict gamma,
                                       const float *restrict beta, int64_t cols, const float *stats,
-                                      const float *restrict dout, float *restrict dy,
-                                      float *restrict sums) {
+                                      const float *dout, float *dy, float *restrict sums) {
   const float mean = stats[0], rstd = stats[1];
 #pragma omp simd
   for (int64_t j = 0; j < cols; j++) {
@@ -161,6 +161,22 @@ static inline void norm_silu_backward(const float *restrict y, const float *rest
     dy[j] = dout[j] * s * (1.0f + a * (1.0f - s));
   }
   norm_backward(y, gamma, cols, stats, dy, sums);
+}
+
+/* Which units a dropout keeps: those whose 16 random bits are not below a number. */
+typedef struct {
+  const int16_t *bits; /* NULL where nothing is dropped */
+  int64_t below;
+  double kept; /* by what a unit that is kept is multiplied */
+} Dropout;
+
+/* out = x where kept, else 0, of the units from `at`; a NaN stays one. out may be x. */
+static inline void drop(const Dropout *d, int64_t at, int64_t cols, const float *x, float *out) {
+  const int16_t *bits = d->bits + at;
+  const int32_t below = (int32_t)d->below;
+  const float kept = (float)d->kept;
+#pragma omp simd
+  for (int64_t j = 0; j < cols; j++) out[j] = x[j] * (bits[j] >= below ? kept : 0.0f);
 }
 
 /* y (3 size), normed: reset, update, candidate. out = h + u (tanh(r c) - h). */

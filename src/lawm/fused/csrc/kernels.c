@@ -24,6 +24,35 @@ void lawm_softplus_backward(int64_t threads, int64_t n, const float *x, const fl
   for (int64_t j = 0; j < n; j++) dx[j] = dout[j] * sigmoid(x[j]);
 }
 
+/* Dropout of rows that are read with strides, (steps, rows, cols), and written without. */
+typedef struct {
+  int64_t threads, steps, rows, cols, step_stride, row_stride;
+  Dropout dropout;
+  const float *x;
+  float *out;
+  const float *d_out; /* contiguous */
+  float *d_x;         /* likewise */
+} Dropped;
+
+int64_t lawm_dropout_size(void) { return sizeof(Dropped); }
+
+int lawm_dropout_forward(const Dropped *o) {
+  const int64_t rows = o->steps * o->rows;
+#pragma omp parallel for schedule(static) num_threads(threads_for(rows * o->cols, o->threads))
+  for (int64_t i = 0; i < rows; i++)
+    drop(&o->dropout, i * o->cols, o->cols,
+         o->x + i / o->rows * o->step_stride + i % o->rows * o->row_stride, o->out + i * o->cols);
+  return 0;
+}
+
+int lawm_dropout_backward(const Dropped *o) {
+  const int64_t rows = o->steps * o->rows;
+#pragma omp parallel for schedule(static) num_threads(threads_for(rows * o->cols, o->threads))
+  for (int64_t i = 0; i < rows; i++)
+    drop(&o->dropout, i * o->cols, o->cols, o->d_out + i * o->cols, o->d_x + i * o->cols);
+  return 0;
+}
+
 /* KL(p || q) of diagonal Gaussians, summed over their dimensions; params as for `gaussian`. */
 typedef struct {
   int64_t threads, rows, size, p_stride, q_stride;

@@ -16,12 +16,13 @@ typedef struct { /* x W' + bias */
   const float *bias;
 } Linear;
 
-typedef struct { /* SiLU(LayerNorm(x W' + bias)) */
+typedef struct { /* SiLU(LayerNorm(x W' + bias)), with dropout behind it */
   Linear linear;
   double eps;
   const float *gamma, *beta;
   float *y, *stats;
   float *out, *dy, *sums; /* sums (blocks, 3, outputs); a backward leaves the total in the first */
+  Dropout dropout;
 } Layer;
 
 typedef struct { /* a GRU cell with one layer norm over all gates */
@@ -70,9 +71,11 @@ static inline const float *layer_forward(const Layer *l, int64_t at, int64_t m, 
   float *y = l->y + at * cols, *out = l->out ? l->out + at * cols : work;
   product(l->linear.bf16, m, cols, l->linear.inputs, x, ldx, l->linear.forward,
           offset ? offset : l->linear.bias, offset ? cols : 0, y, cols);
-  for (int64_t i = 0; i < m; i++)
+  for (int64_t i = 0; i < m; i++) {
     norm_silu(y + i * cols, l->gamma, l->beta, cols, (float)l->eps, l->stats + 2 * (at + i),
               out + i * cols);
+    if (l->dropout.bits) drop(&l->dropout, (at + i) * cols, cols, out + i * cols, out + i * cols);
+  }
   return out;
 }
 
@@ -83,9 +86,15 @@ static inline const float *layer_backward(const Layer *l, int64_t at, int64_t m,
   const float *y = l->y + at * cols;
   float *dy = l->dy ? l->dy + at * cols : work;
   float *sums = l->sums ? l->sums + block * 3 * cols : NULL;
-  for (int64_t i = 0; i < m; i++)
-    norm_silu_backward(y + i * cols, l->gamma, l->beta, cols, l->stats + 2 * (at + i),
-                       dout + i * cols, dy + i * cols, sums);
+  for (int64_t i = 0; i < m; i++) {
+    const float *d = dout + i * cols;
+    if (l->dropout.bits) {
+      drop(&l->dropout, (at + i) * cols, cols, d, dy + i * cols);
+      d = dy + i * cols;
+    }
+    norm_silu_backward(y + i * cols, l->gamma, l->beta, cols, l->stats + 2 * (at + i), d,
+                       dy + i * cols, sums);
+  }
   return dy;
 }
 

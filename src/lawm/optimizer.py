@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from lawm.fused.optimizer import FusedAdamW
 from lawm.schedules import warmup_and_cooldown
 
 
 def adamw(
     model: nn.Module, learning_rate: float, weight_decay: float, *more: dict[str, Any]
-) -> torch.optim.AdamW:
+) -> FusedAdamW:
     """AdamW with decay on the matrices alone, not on biases and scales.
 
     Args:
@@ -31,7 +32,7 @@ def adamw(
         {"params": vectors, "weight_decay": 0.0},
         *more,
     ]
-    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    return FusedAdamW(groups, lr=learning_rate)
 
 
 def with_schedule(

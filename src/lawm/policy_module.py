@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from lawm.agent import LatentActionAgent
 from lawm.continued_starts import ContinuedStarts
 from lawm.dynamics_ensemble import DynamicsEnsemble, known_steps
 from lawm.errors import LawmError
+from lawm.fused.optimizer import FusedAdamW, clip_gradient_norm
 from lawm.imagination import ImaginedTrajectory, LatentPolicy, imagine, rollout_reward
 from lawm.networks import MLP
 from lawm.optimizer import with_schedule
@@ -225,15 +225,15 @@ class LatentPolicyModule(PolicyCheckpoint):
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union is private)
         """One Adam for actor and critic: one backward pass works under plain DDP."""
         parameters = [*self.policy.parameters(), *self.critic.parameters()]
-        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
+        optimizer = FusedAdamW(parameters, lr=self.learning_rate, weight_decay=0.0)
         total = self.trainer.max_steps if self._trainer is not None else -1
         return with_schedule(optimizer, total, cooldown=self.cooldown)
 
-    def clip_gradient_norm(self, limit: float | None) -> Tensor:
+    def clip_gradient_norm(self, optimizer: torch.optim.Optimizer, limit: float | None) -> Tensor:
         """Clips actor and critic apart: the size of one must not throttle the other."""
-        del limit  # the norms are `gradient_clip`
+        del optimizer, limit  # the norms are `gradient_clip`
         norms = [
-            clip_grad_norm_(part.parameters(), self.gradient_clip, foreach=True)
+            clip_gradient_norm(part.parameters(), self.gradient_clip)
             for part in (self.policy, self.critic)
         ]
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))

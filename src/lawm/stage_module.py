@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from lawm.finite_guard import FiniteGuard
+from lawm.fused.optimizer import clip_gradient_norm
 from lawm.running_means import RunningMeans
 
 BatchT = TypeVar("BatchT")  # what a step trains on: windows, or start states
@@ -51,16 +50,18 @@ class StageModule(pl.LightningModule, ABC, Generic[BatchT]):
         self._loss = loss.detach()
         self.means.add(logs)
 
-    def clip_gradient_norm(self, limit: float | None) -> Tensor:
+    def clip_gradient_norm(self, optimizer: torch.optim.Optimizer, limit: float | None) -> Tensor:
         """Clip the norm over all parameters.
 
         Args:
+            optimizer: Of the parameters.
             limit: Greatest norm, the Trainer's ``gradient_clip_val``; None clips nothing.
 
         Returns:
             (), the norm over all parameters before clipping.
         """
-        return clip_grad_norm_(self.parameters(), limit or math.inf, foreach=True)
+        groups = optimizer.param_groups
+        return clip_gradient_norm((p for group in groups for p in group["params"]), limit)
 
     def configure_gradient_clipping(
         self,
@@ -74,7 +75,7 @@ class StageModule(pl.LightningModule, ABC, Generic[BatchT]):
         gradient scaler, which bfloat16 does not have.
         """
         del gradient_clip_algorithm
-        norm = self.clip_gradient_norm(gradient_clip_val)
+        norm = self.clip_gradient_norm(optimizer, gradient_clip_val)
         self.guard.watch(optimizer, self.global_step, self._loss, norm)
 
 

@@ -107,6 +107,8 @@ class _LayerStack(Function):
         _, _, of_x, of_offset, *of_parameters = ctx.needs_input_grad
         d_x = torch.empty(x.shape, dtype=x.dtype) if of_x else None
         mlp.prepare_backward(num_blocks(x.shape[0]))
+        if any(of_parameters) and x.shape[0] > 0:
+            mlp.prepare_gradients()
         call.mlp, call.d_out, call.d_x = mlp.structure, address(d_out), address(d_x)
         run_kernel("lawm_mlp_backward", call)
         gradients: list[Tensor | None] = [None] * ctx.num_parameters

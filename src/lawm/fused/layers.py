@@ -53,14 +53,23 @@ class PackedLinear:
         else:
             loaded_kernels().lawm_pack_weight(*of, *to)
         self.structure = CLinear(inputs, outputs, self.bf16, *to, address(bias))
+        self._gradient: Tensor | None = None
 
     @classmethod
     def of(cls, linear: nn.Linear) -> PackedLinear:
         """A layer's weight and bias."""
         return cls(linear.weight.detach(), linear.bias)
 
+    def prepare_gradient(self) -> None:
+        """Room for the weight's, where ``lawm_mlp_backward`` can make it: in bfloat16."""
+        if self.bf16:
+            self._gradient = torch.empty(self.structure.outputs, self.structure.inputs)
+            self.structure.gradient = address(self._gradient)
+
     def gradient(self, d_out: Tensor, x: Tensor) -> Tensor:
         """Of the weight, from all rows ``(rows, O)`` and ``(rows, I)``."""
+        if self._gradient is not None:
+            return self._gradient
         if not self.bf16 or len(x) == 0:
             return d_out.t() @ x
         out = d_out.new_empty(d_out.shape[1], x.shape[1])
@@ -127,7 +136,7 @@ class BlockLayer(_Normed):
     ) -> None:
         super().__init__(norm, rows, linear.out_features, trained)
         self.weight = linear.weight.detach() if weight is None else weight
-        self._packed = PackedLinear(self.weight, linear.bias.detach())
+        self.packed = PackedLinear(self.weight, linear.bias.detach())
         self.out = torch.empty_like(self._y) if trained or keep_out else None
         self._kept: KeptUnits | None = None
         if dropout is not None and dropout.drops:
@@ -138,12 +147,12 @@ class BlockLayer(_Normed):
         """As things stand."""
         at = map(address, (self.out, self.dy, self.sums))
         dropout = CDropout() if self._kept is None else self._kept.structure
-        return CLayer(self._packed.structure, *self._norm_fields(), *at, dropout)
+        return CLayer(self.packed.structure, *self._norm_fields(), *at, dropout)
 
     def parameter_gradients(self, x: Tensor) -> list[Tensor]:
         """Of weight, bias, scale and shift, from the inputs of all rows ``(rows, I)``."""
         dy, sums = self.wanted_gradients()
-        return [self._packed.gradient(dy, x), sums[2], sums[0], sums[1]]
+        return [self.packed.gradient(dy, x), sums[2], sums[0], sums[1]]
 
 
 class BlockCell(_Normed):
@@ -211,6 +220,12 @@ class BlockMLP:
         """Room for the gradients of the parameters, if they are wanted."""
         for layer in self.layers:
             layer.prepare_backward(blocks)
+
+    def prepare_gradients(self) -> None:
+        """Room for those of the weights, which ``lawm_mlp_backward`` then makes where it can."""
+        for packed in (*(layer.packed for layer in self.layers), self._output):
+            if packed is not None:
+                packed.prepare_gradient()
 
     def parameter_gradients(self, x: Tensor, d_out: Tensor) -> list[Tensor | None]:
         """In the order of the parameters, from the inputs and the gradients of all outputs."""

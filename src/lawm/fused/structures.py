@@ -22,7 +22,7 @@ class CLinear(ctypes.Structure):
 
     _fields_ = (
         *((name, _INT) for name in ("inputs", "outputs", "bf16")),
-        *((name, _POINTER) for name in ("forward", "backward", "bias")),
+        *((name, _POINTER) for name in ("forward", "backward", "bias", "gradient")),
     )
 
 

@@ -14,6 +14,7 @@ typedef struct { /* x W' + bias */
   int64_t inputs, outputs, bf16;   /* bf16: multiplied in bfloat16, and packed for that */
   const float *forward, *backward; /* W' and W, packed */
   const float *bias;
+  float *gradient; /* of the weight: left by lawm_mlp_backward where it is not NULL */
 } Linear;
 
 typedef struct { /* SiLU(LayerNorm(x W' + bias)), with dropout behind it */
@@ -166,8 +167,6 @@ static inline void add_blocks(float *sums, int64_t blocks, int64_t cols) {
     for (int64_t j = 0; j < 3 * cols; j++) sums[j] += sums[b * 3 * cols + j];
 }
 
-static inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int team_of(int64_t blocks, int64_t threads) {
   return (int)max_of(1, min_of(blocks, threads));
 }

@@ -55,12 +55,30 @@ static int over_blocks(const MlpCall *o, BlockFunction *run) {
   return failed;
 }
 
+/* From the gradients of all outputs and the inputs of all rows. */
+static int weight_gradient(const MlpCall *o, const Linear *l, const float *dy, const float *x,
+                           int64_t x_stride) {
+#if LAWM_BF16
+  if (l->gradient)
+    return lawm_weight_gradient_bf16(o->threads, o->rows, l->outputs, l->inputs, dy, l->outputs, x,
+                                     x_stride, l->gradient, l->inputs);
+#endif
+  (void)o, (void)l, (void)dy, (void)x, (void)x_stride;
+  return 0;
+}
+
 /* Both return 0, or 1 if memory ran out. The sums of the layers must be zero before the backward. */
 int lawm_mlp_forward(const MlpCall *o) { return over_blocks(o, forward_block); }
 int lawm_mlp_backward(const MlpCall *o) {
-  const int failed = over_blocks(o, backward_block);
-  for (int64_t n = 0; n < o->mlp.layers; n++)
-    add_blocks(o->mlp.layer[n].sums, (o->rows + o->block - 1) / o->block,
-               o->mlp.layer[n].linear.outputs);
-  return failed;
+  int failed = over_blocks(o, backward_block);
+  const float *x = o->x;
+  int64_t x_stride = o->x_stride;
+  for (int64_t n = 0; n < o->mlp.layers; n++) {
+    const Layer *l = &o->mlp.layer[n];
+    add_blocks(l->sums, (o->rows + o->block - 1) / o->block, l->linear.outputs);
+    failed |= weight_gradient(o, &l->linear, l->dy, x, x_stride);
+    x = l->out;
+    x_stride = l->linear.outputs;
+  }
+  return failed | weight_gradient(o, &o->mlp.output, o->d_out, x, x_stride);
 }

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "panels.h"
+#include "turn.h"
 
 typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 
@@ -51,13 +51,17 @@ void lawm_product(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, 
 
 void lawm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *to) {
   for (int64_t j = 0; j < n; j += PANEL) {
-    const int64_t cols = n - j < PANEL ? n - j : PANEL, width = panel_width(n - j);
-    for (int64_t i = 0; i < k; i++) {
-      if (col == 1)
+    const int64_t cols = min_of(n - j, PANEL), width = panel_width(n - j);
+    if (col == 1) {
+      for (int64_t i = 0; i < k; i++) {
         memcpy(to + i * width, b + i * row + j, (size_t)cols * sizeof(float));
-      else
-        for (int64_t c = 0; c < cols; c++) to[i * width + c] = b[i * row + (j + c) * col];
-      for (int64_t c = cols; c < width; c++) to[i * width + c] = 0.0f;
+        for (int64_t c = cols; c < width; c++) to[i * width + c] = 0.0f;
+      }
+    } else {
+      for (int64_t c = 0; c < width; c += WIDTH)
+        for (int64_t i = 0; i < k; i += WIDTH)
+          turn(min_of(cols - c, WIDTH), min_of(k - i, WIDTH), (const number *)b + (j + c) * col + i,
+               col, (number *)to + i * width + c, width);
     }
     to += k * width;
   }

@@ -8,6 +8,9 @@
 #define LAWM_PRODUCT_H
 #include <stdint.h>
 
+static inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
+
 /* c (m, n) = init + a (m, k) b, b packed; init is NULL, or a row for each of c's, or with a stride
  * of 0 one for all; it may be c itself. */
 void lawm_product(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
@@ -35,7 +38,7 @@ int lawm_weight_gradient_bf16(int64_t threads, int64_t rows, int64_t outputs, in
                               const float *dy, int64_t ldy, const float *x, int64_t ldx, float *out,
                               int64_t ldo);
 
-/* Pack b (k, n) whose element (i, j) stands at b[i * row + j * col]. */
+/* Pack b (k, n) whose element (i, j) stands at b[i * row + j * col]; one of both is 1. */
 void lawm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *to);
 
 /* Floats that a packed matrix (k, n) takes. */

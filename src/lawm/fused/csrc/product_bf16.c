@@ -69,9 +69,10 @@ void lawm_pack_weight_bf16(int64_t inputs, int64_t outputs, int64_t stride, cons
   pair *to = (pair *)forward;
   for (int64_t j = 0; j < outputs; j += PANEL) {
     const int64_t cols = outputs - j < PANEL ? outputs - j : PANEL, width = panel_width(outputs - j);
-    for (int64_t i = 0; i < pairs; i++)
-      for (int64_t c = 0; c < width; c++)
-        to[i * width + c] = c < cols ? from[(j + c) * pairs + i] : 0;
+    for (int64_t c = 0; c < width; c += WIDTH)
+      for (int64_t i = 0; i < pairs; i += WIDTH)
+        turn(min_of(cols - c, WIDTH), min_of(pairs - i, WIDTH), from + (j + c) * pairs + i, pairs,
+             to + i * width + c, width);
     to += pairs * width;
   }
   to = (pair *)backward;

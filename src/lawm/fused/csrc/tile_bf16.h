@@ -1,15 +1,9 @@
 /* Tiles of a product of pairs of bfloat16, summed in float32. */
 #ifndef LAWM_TILE_BF16_H
 #define LAWM_TILE_BF16_H
-#include <immintrin.h>
+#include "turn.h"
 
-#include "panels.h"
-
-typedef uint32_t pair __attribute__((may_alias)); /* of two numbers that are summed over */
-
-static inline __mmask16 first_lanes(int64_t count) {
-  return count >= WIDTH ? 0xFFFF : (__mmask16)((1u << count) - 1);
-}
+typedef number pair; /* of two bfloat16 that are summed over */
 
 /* c (rows, cols) = init + a (rows, pairs) b, for one panel b (pairs, vectors WIDTH); a's pair i of row r
  * stands at a[r * row + i * step]. */

@@ -1,7 +1,8 @@
 /* The gradient of a weight, dy' x summed over the rows of all time steps, in bfloat16.
  *
- * Both factors are rounded once, in pairs of rows, then each thread makes some rows of the result. An
- * element is summed in the same order whatever the number of threads.
+ * For a block of rows both factors are rounded, in pairs of rows, which stay in the cache, then each
+ * thread adds to some rows of the result. An element is summed in the same order whatever the number
+ * of threads.
  */
 #include "product.h"
 
@@ -28,7 +29,7 @@ static inline void pair_rows(int64_t cols, const float *low, const float *high, 
 
 #define OUTPUTS_OF_TILE(R)                                                                        \
   for (; o + R <= last; o += R) {                                                                 \
-    const float *init = first == 0 ? NULL : out + o * ldo + j;                                    \
+    const float *init = first ? NULL : out + o * ldo + j;                                    \
     if (width == 3 * WIDTH)                                                                       \
       tile(R, 3, n, a + o, 1, outputs, b, init, ldo, out + o * ldo + j, ldo, cols);               \
     else if (width == 2 * WIDTH)                                                                  \
@@ -37,52 +38,51 @@ static inline void pair_rows(int64_t cols, const float *low, const float *high, 
       tile(R, 1, n, a + o, 1, outputs, b, init, ldo, out + o * ldo + j, ldo, cols);               \
   }
 
-/* Rows `from` to `last` of the result. The columns of x are in panels, each (pairs, width). */
-static void some_outputs(int64_t from, int64_t last, int64_t pairs, int64_t outputs, int64_t inputs,
-                         const pair *dy, const pair *x, float *out, int64_t ldo) {
-  for (int64_t first = 0; first < pairs; first += BLOCK) {
-    const int64_t n = pairs - first < BLOCK ? pairs - first : BLOCK;
-    const pair *a = dy + first * outputs, *panel = x;
-    for (int64_t j = 0; j < inputs; j += PANEL) {
-      const int64_t cols = inputs - j < PANEL ? inputs - j : PANEL, width = panel_width(inputs - j);
-      const pair *b = panel + first * width;
-      int64_t o = from;
-      OUTPUTS_OF_TILE(TILE_ROWS)
-      OUTPUTS_OF_TILE(4)
-      OUTPUTS_OF_TILE(2)
-      OUTPUTS_OF_TILE(1)
-      panel += pairs * width;
-    }
+/* Rows `from` to `last` of the result gain `n` pairs, or start with them where `first`. The columns
+ * of x are in panels, each (n, width). */
+static void some_outputs(int64_t from, int64_t last, int64_t n, int64_t outputs, int64_t inputs,
+                         const pair *a, const pair *x, int first, float *out, int64_t ldo) {
+  const pair *b = x;
+  for (int64_t j = 0; j < inputs; j += PANEL) {
+    const int64_t cols = inputs - j < PANEL ? inputs - j : PANEL, width = panel_width(inputs - j);
+    int64_t o = from;
+    OUTPUTS_OF_TILE(TILE_ROWS)
+    OUTPUTS_OF_TILE(4)
+    OUTPUTS_OF_TILE(2)
+    OUTPUTS_OF_TILE(1)
+    b += n * width;
   }
 }
 
 int lawm_weight_gradient_bf16(int64_t threads, int64_t rows, int64_t outputs, int64_t inputs,
                               const float *dy, int64_t ldy, const float *x, int64_t ldx, float *out,
                               int64_t ldo) {
-  const int64_t pairs = (rows + 1) / 2;
-  pair *of_dy = malloc((size_t)(pairs * outputs) * sizeof(pair));
-  pair *of_x = malloc((size_t)lawm_packed_size(pairs, inputs) * sizeof(pair));
+  const int64_t pairs = (rows + 1) / 2, most = pairs < BLOCK ? pairs : BLOCK;
+  pair *of_dy = malloc((size_t)(most * outputs) * sizeof(pair));
+  pair *of_x = malloc((size_t)lawm_packed_size(most, inputs) * sizeof(pair));
   const int failed = !of_dy || !of_x;
 #pragma omp parallel num_threads((int)threads) if (!failed)
-  {
+  for (int64_t first = 0; first < (failed ? 0 : pairs); first += BLOCK) {
+    const int64_t n = pairs - first < BLOCK ? pairs - first : BLOCK;
 #pragma omp for schedule(static)
-    for (int64_t p = 0; p < (failed ? 0 : pairs); p++) {
-      const int whole = 2 * p + 1 < rows;
-      const float *low = dy + 2 * p * ldy;
+    for (int64_t p = 0; p < n; p++) {
+      const int64_t row = 2 * (first + p);
+      const int whole = row + 1 < rows;
+      const float *low = dy + row * ldy;
       pair_rows(outputs, low, whole ? low + ldy : NULL, of_dy + p * outputs);
-      low = x + 2 * p * ldx;
+      low = x + row * ldx;
       pair *panel = of_x;
       for (int64_t j = 0; j < inputs; j += PANEL) {
         const int64_t width = panel_width(inputs - j);
         pair_rows(inputs - j < PANEL ? inputs - j : PANEL, low + j, whole ? low + ldx + j : NULL,
                   panel + p * width);
-        panel += pairs * width;
+        panel += n * width;
       }
     }
 #pragma omp for schedule(static)
-    for (int64_t from = 0; from < (failed ? 0 : outputs); from += OUTPUTS_EACH) {
+    for (int64_t from = 0; from < outputs; from += OUTPUTS_EACH) {
       const int64_t end = from + OUTPUTS_EACH, last = end < outputs ? end : outputs;
-      some_outputs(from, last, pairs, outputs, inputs, of_dy, of_x, out, ldo);
+      some_outputs(from, last, n, outputs, inputs, of_dy, of_x, first == 0, out, ldo);
     }
   }
   free(of_dy);

@@ -89,11 +89,15 @@ def test_gaussian_kl(size):
 def test_dropout_drops_its_share_and_keeps_the_mean(p):
     torch.manual_seed(0)
     like = torch.empty(1001, 300)
-    mask = KeptUnits(like.numel(), p, like.device).mask(like)
+    mask = KeptUnits(p).mask(like)
     values = mask.unique().tolist()
     assert values == pytest.approx([0.0, 1.0 / (1.0 - p)], rel=1e-4)
     assert (mask == 0).float().mean().item() == pytest.approx(p, abs=4e-3)
     assert (mask == 0).float().mean(dim=0).amax().item() < p + 0.08  # no unit is favoured
+    dropped = torch.stack([mask, KeptUnits(p).mask(like)]) == 0
+    neighbours = dropped[..., 1:] & dropped[..., :-1]  # in a row, and of two seeds: independent
+    assert neighbours.float().mean().item() == pytest.approx(p * p, abs=4e-3)
+    assert dropped.all(dim=0).float().mean().item() == pytest.approx(p * p, abs=4e-3)
     assert Dropout(p).eval()(mask) is mask
 
 

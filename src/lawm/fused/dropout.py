@@ -1,7 +1,7 @@
-"""Dropout from 16 random bits a unit.
+"""Dropout whose mask is a hash of each unit's number and of one random seed.
 
 PyTorch draws a double from a serial generator for each unit on a CPU: 16 ns, for the action decoder
-alone a tenth of an update.
+alone a tenth of an update. A hash needs no memory either: the backward pass takes it again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from torch.autograd.function import once_differentiable
 from lawm.fused.kernels import kernels_usable
 from lawm.fused.structures import CDropout, address, run_kernel
 
-_VALUES = 65536  # that the random bits of a unit can have
+_VALUES = 2**32  # that a hash can have
+_LAST = _VALUES - 1
 
 
 class CDropped(ctypes.Structure):
@@ -33,11 +34,10 @@ class CDropped(ctypes.Structure):
 
 
 class KeptUnits:
-    """Which of ``count`` units are kept, each with probability ``1 - p``, to 1 in 65536."""
+    """Which units of a tensor are kept, each with probability ``1 - p``; the seed is torch's."""
 
-    def __init__(self, count: int, p: float, device: torch.device) -> None:
-        words = torch.empty(-(-count // 4), dtype=torch.int64, device=device)
-        self._bits = words.random_(-(2**63), None).view(torch.int16)[:count]
+    def __init__(self, p: float) -> None:
+        self._seed = int(torch.empty((), dtype=torch.int64).random_(-(2**63), None))
         dropped = min(round(p * _VALUES), _VALUES - 1)
         self._below = dropped - _VALUES // 2
         self._kept = _VALUES / (_VALUES - dropped)
@@ -45,11 +45,18 @@ class KeptUnits:
     @property
     def structure(self) -> CDropout:
         """For the kernels."""
-        return CDropout(self._bits.data_ptr(), self._below, self._kept)
+        return CDropout(1, self._seed, self._below, self._kept)
 
     def mask(self, like: Tensor) -> Tensor:
-        """Zeros and ``1 / (1 - p)``, as a tensor of ``count`` units like this one."""
-        return (self._bits.view(like.shape) >= self._below).to(like.dtype).mul_(self._kept)
+        """Zeros and ``1 / (1 - p)``, shaped as this tensor: ``hash_of`` in arithmetic.h."""
+        low, high = self._seed & _LAST, self._seed >> 32 & _LAST
+        x = torch.arange(like.numel(), dtype=torch.int64, device=like.device) + low & _LAST
+        x = (x ^ x >> 16) * 0x7FEB352D & _LAST
+        x = (x ^ x >> 15) + high & _LAST
+        x = x * 0x846CA68B & _LAST
+        x = x ^ x >> 16
+        kept = x.to(torch.int32) >= self._below  # the hash as a signed number
+        return kept.to(like.dtype).mul_(self._kept).view(like.shape)
 
 
 class Dropout(nn.Dropout):
@@ -60,17 +67,13 @@ class Dropout(nn.Dropout):
         """Whether it drops anything, as things stand now."""
         return self.training and self.p > 0.0
 
-    def kept(self, like: Tensor) -> KeptUnits:
-        """Drawn for a tensor like this one."""
-        return KeptUnits(like.numel(), self.p, like.device)
-
     def forward(self, input: Tensor) -> Tensor:
         """Any shape."""
         if not self.drops:
             return input
-        if input.device.type != "cpu" or self.p == 1.0:
+        if input.device.type != "cpu" or self.p == 1.0 or torch.compiler.is_compiling():
             return F.dropout(input, self.p)
-        kept = self.kept(input)
+        kept = KeptUnits(self.p)
         return _dropped(input, kept) if kernels_usable(input) else input * kept.mask(input)
 
 
@@ -87,7 +90,6 @@ class _Dropped(Function):
     def forward(ctx: Any, x: Tensor, kept: KeptUnits) -> Tensor:  # noqa: ANN401
         out = x.new_empty(x.shape)
         step_stride, row_stride, _ = x.stride()
-        ctx.kept = kept  # its address is used
         ctx.call = CDropped(
             torch.get_num_threads(), *x.shape, step_stride, row_stride, kept.structure
         )

@@ -140,7 +140,7 @@ class BlockLayer(_Normed):
         self.out = torch.empty_like(self._y) if trained or keep_out else None
         self._kept: KeptUnits | None = None
         if dropout is not None and dropout.drops:
-            self._kept = dropout.kept(self._y)
+            self._kept = KeptUnits(dropout.p)
 
     @property
     def structure(self) -> CLayer:

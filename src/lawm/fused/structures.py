@@ -35,7 +35,7 @@ _NORM: tuple[tuple[str, Any], ...] = (
 class CDropout(ctypes.Structure):
     """``Dropout`` in arithmetic.h."""
 
-    _fields_ = (("bits", _POINTER), ("below", _INT), ("kept", _REAL))
+    _fields_ = (*((name, _INT) for name in ("drops", "seed", "below")), ("kept", _REAL))
 
 
 class CLayer(ctypes.Structure):

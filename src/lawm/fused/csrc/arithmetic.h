@@ -163,20 +163,33 @@ static inline void norm_silu_backward(const float *restrict y, const float *rest
   norm_backward(y, gamma, cols, stats, dy, sums);
 }
 
-/* Which units a dropout keeps: those whose 16 random bits are not below a number. */
+/* Which units a dropout keeps: those whose hash, of their number and a seed, is not below another. */
 typedef struct {
-  const int16_t *bits; /* NULL where nothing is dropped */
-  int64_t below;
+  int64_t drops, seed, below;
   double kept; /* by what a unit that is kept is multiplied */
 } Dropout;
 
+/* Two rounds of a mixer by multiplication ("lowbias32", C. Wellons), each with half of the seed. */
+static inline int32_t hash_of(uint32_t x, uint64_t seed) {
+  x += (uint32_t)seed;
+  x ^= x >> 16;
+  x *= 0x7FEB352Du;
+  x ^= x >> 15;
+  x += (uint32_t)(seed >> 32);
+  x *= 0x846CA68Bu;
+  x ^= x >> 16;
+  return (int32_t)x;
+}
+
 /* out = x where kept, else 0, of the units from `at`; a NaN stays one. out may be x. */
 static inline void drop(const Dropout *d, int64_t at, int64_t cols, const float *x, float *out) {
-  const int16_t *bits = d->bits + at;
+  const uint64_t seed = (uint64_t)d->seed;
+  const uint32_t first = (uint32_t)at;
   const int32_t below = (int32_t)d->below;
   const float kept = (float)d->kept;
 #pragma omp simd
-  for (int64_t j = 0; j < cols; j++) out[j] = x[j] * (bits[j] >= below ? kept : 0.0f);
+  for (int32_t j = 0; j < (int32_t)cols; j++)
+    out[j] = x[j] * (hash_of(first + (uint32_t)j, seed) >= below ? kept : 0.0f);
 }
 
 /* y (3 size), normed: reset, update, candidate. out = h + u (tanh(r c) - h). */

@@ -75,7 +75,7 @@ static inline const float *layer_forward(const Layer *l, int64_t at, int64_t m, 
   for (int64_t i = 0; i < m; i++) {
     norm_silu(y + i * cols, l->gamma, l->beta, cols, (float)l->eps, l->stats + 2 * (at + i),
               out + i * cols);
-    if (l->dropout.bits) drop(&l->dropout, (at + i) * cols, cols, out + i * cols, out + i * cols);
+    if (l->dropout.drops) drop(&l->dropout, (at + i) * cols, cols, out + i * cols, out + i * cols);
   }
   return out;
 }
@@ -89,7 +89,7 @@ static inline const float *layer_backward(const Layer *l, int64_t at, int64_t m,
   float *sums = l->sums ? l->sums + block * 3 * cols : NULL;
   for (int64_t i = 0; i < m; i++) {
     const float *d = dout + i * cols;
-    if (l->dropout.bits) {
+    if (l->dropout.drops) {
       drop(&l->dropout, (at + i) * cols, cols, d, dy + i * cols);
       d = dy + i * cols;
     }

@@ -90,7 +90,9 @@ def test_learned_deviations_of_observations_come_down_to_the_errors(rate, is_nea
         (decoder,) = model.observation_decoder.decoders
         predicted = decoder(model.observe(batch).features)
         error = ((predicted - obs) / decoder.std).square().mean(dim=(0, 1)).sqrt()
-        assert (decoder.deviation() < 1.5 * error).all().item() == is_near
+        ratio = (decoder.deviation() / error).mean().item()
+        # over ten seeds 1.1 to 1.45, and 1.9 to 2.3 with the rate of all other parameters
+        assert (ratio < 1.7) == is_near
 
 
 def test_each_parameter_is_trained_at_one_learning_rate():

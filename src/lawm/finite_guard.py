@@ -59,10 +59,10 @@ class FiniteGuard:
         else:
             self._first = torch.where(self._found > 0, self._first, now)
             self._found = torch.maximum(self._found, bad.float())
+        if optimizer.defaults.get("fused"):  # the others refuse the flag
+            optimizer.found_inf = self._found  # type: ignore[attr-defined]  # what GradScaler sets
         if loss.device.type == "cpu":
             self.raise_if_found()
-        elif optimizer.defaults.get("fused"):  # the others refuse the flag
-            optimizer.found_inf = self._found  # type: ignore[attr-defined]  # what GradScaler sets
 
     def raise_if_found(self) -> None:
         """Look at what was remembered; waits for the device.

@@ -62,6 +62,9 @@ class FusedAdamW(torch.optim.AdamW):
         if not (_fit(trained) and all(p in self.state for p in trained) and self._is_plain()):
             super().step()  # the first update, too, which makes the state
             return loss
+        found = getattr(self, "found_inf", None)  # what a gradient scaler sets
+        if found is not None and found.item() > 0:
+            return loss
         for group, parameters in zip(self.param_groups, groups, strict=True):
             states = [[self.state[p][name] for name in _STATE] for p in parameters]
             rows = zip(parameters, states, strict=True)
@@ -74,8 +77,8 @@ class FusedAdamW(torch.optim.AdamW):
     def _is_plain(self) -> bool:
         """Without what the kernel does not know."""
         options = ("amsgrad", "maximize", "capturable", "differentiable")
-        flagged = any(hasattr(self, name) for name in ("found_inf", "grad_scale"))
-        return not flagged and not any(group[o] for group in self.param_groups for o in options)
+        scaled = getattr(self, "grad_scale", None) is not None
+        return not scaled and not any(group[o] for group in self.param_groups for o in options)
 
 
 def _fit(trained: list[nn.Parameter]) -> bool:

@@ -162,3 +162,28 @@ def test_other_parameters_are_left_to_torch(monkeypatch):
     parameters = make_parameters()
     give_gradients(parameters, 0)
     assert clip_gradient_norm(parameters, 1.0) > 0.0
+
+
+def test_a_graph_from_before_an_update_refuses_the_changed_weights():
+    parameter = nn.Parameter(torch.ones(3))
+    optimizer = FusedAdamW([parameter], lr=0.1)
+    parameter.grad = torch.ones(3)
+    optimizer.step()  # torch's, whose fused one does not say what it changed
+    loss = parameter.square().sum()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_nothing_is_updated_where_a_number_was_found_that_is_not_finite():
+    parameter = nn.Parameter(torch.ones(3))
+    optimizer = FusedAdamW([parameter], lr=0.1)
+    parameter.grad = torch.ones(3)
+    optimizer.step()
+    before = parameter.detach().clone()
+    optimizer.found_inf = torch.tensor(1.0)
+    optimizer.step()
+    assert torch.equal(parameter, before)
+    optimizer.found_inf = torch.tensor(0.0)
+    optimizer.step()
+    assert not torch.equal(parameter, before)

@@ -59,7 +59,7 @@ class FusedAdamW(torch.optim.AdamW):
                 loss = closure()
         groups = [[p for p in group["params"] if p.grad is not None] for group in self.param_groups]
         trained = [p for group in groups for p in group]
-        if not (_fit(trained) and all(p in self.state for p in trained) and self._is_plain()):
+        if not (_fit(trained) and self._is_plain() and self._has_state(trained)):
             super().step()  # the first update, too, which makes the state
             return loss
         found = getattr(self, "found_inf", None)  # what a gradient scaler sets
@@ -72,7 +72,17 @@ class FusedAdamW(torch.optim.AdamW):
             numbers = group["lr"], *group["betas"], group["eps"], group["weight_decay"]
             sizes = torch.get_num_threads(), len(table)
             loaded_kernels().lawm_adamw(*sizes, _at(table), *map(float, numbers))
+        torch.autograd.graph.increment_version(
+            trained
+        )  # or a graph of before would not refuse them
         return loss
+
+    def _has_state(self, trained: list[nn.Parameter]) -> bool:
+        """Of all these, as the kernel reads it."""
+        return all(
+            p in self.state and all(self.state[p][name].is_contiguous() for name in _STATE)
+            for p in trained
+        )
 
     def _is_plain(self) -> bool:
         """Without what the kernel does not know."""

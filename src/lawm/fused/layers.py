@@ -68,8 +68,9 @@ class PackedLinear:
 
     def gradient(self, d_out: Tensor, x: Tensor) -> Tensor:
         """Of the weight, from all rows ``(rows, O)`` and ``(rows, I)``."""
-        if self._gradient is not None:
-            return self._gradient
+        if self._gradient is not None:  # whoever gets it owns it: autograd copies what others hold
+            made, self._gradient = self._gradient, None
+            return made
         if not self.bf16 or len(x) == 0:
             return d_out.t() @ x
         out = d_out.new_empty(d_out.shape[1], x.shape[1])

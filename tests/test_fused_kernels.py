@@ -101,7 +101,9 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p):
     assert Dropout(p).eval()(mask) is mask
 
 
-@pytest.mark.parametrize("shape", [(5, 7, 33), (1, 1, 1), (40, 3)])
+@pytest.mark.parametrize(
+    "shape", [(5, 7, 33), (1, 1, 1), (40, 3), (6,), (2, 3, 4, 5), (3, 0), (0, 2, 4)]
+)
 def test_dropout_is_that_of_its_mask(shape):
     """Forward and backward, of what is read with strides."""
     generator = torch.Generator().manual_seed(0)
@@ -115,12 +117,21 @@ def test_dropout_is_that_of_its_mask(shape):
         results.append((out, *torch.autograd.grad(out, wide, d_out)))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs)
-    assert (results[0][0] == 0).sum() > 0 or x.numel() == 1
+    assert (results[0][0] == 0).any() or x.numel() <= 1
+
+
+def test_dropout_has_a_second_derivative():
+    x = torch.randn(4, 5, 6, requires_grad=True)
+    out = Dropout(0.4)(x)
+    (gradient,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(gradient.sum(), x)
+    torch.testing.assert_close(second, 2.0 * (out / x).square())  # of the squares of its factors
 
 
 def test_dropout_of_nearly_everything():
     assert Dropout(1.0 - 1e-9)(torch.ones(4, 100)).sum() >= 0.0
     assert Dropout(1.0)(torch.ones(4, 100)).sum() == 0.0
+    assert Dropout(0.5)(torch.ones(())).item() in (0.0, 2.0)
 
 
 def test_layers_with_dropout_are_those_of_pytorch():

@@ -187,3 +187,22 @@ def test_nothing_is_updated_where_a_number_was_found_that_is_not_finite():
     optimizer.found_inf = torch.tensor(0.0)
     optimizer.step()
     assert not torch.equal(parameter, before)
+
+
+def test_hooks_run_once_an_update():
+    torch.optim.AdamW([nn.Parameter(torch.ones(1))])  # from then on torch's step runs hooks itself
+    parameter = nn.Parameter(torch.ones(3))
+    optimizer, calls = FusedAdamW([parameter], lr=0.1), []
+    optimizer.register_step_pre_hook(lambda *_: calls.append("before"))
+    parameter.grad = torch.ones(3)
+    assert optimizer.state[parameter] == {}  # as somebody who looks at it leaves it
+    for updates in (1, 2):
+        optimizer.step()
+        assert len(calls) == updates
+
+
+def test_a_limit_of_zero_leaves_no_gradient():
+    parameter = nn.Parameter(torch.ones(3))
+    parameter.grad = torch.ones(3)
+    clip_gradient_norm([parameter], 0.0)
+    assert parameter.grad.abs().max() == 0.0

@@ -61,7 +61,7 @@ class StageModule(pl.LightningModule, ABC, Generic[BatchT]):
             (), the norm over all parameters before clipping.
         """
         groups = optimizer.param_groups
-        return clip_gradient_norm((p for group in groups for p in group["params"]), limit)
+        return clip_gradient_norm((p for group in groups for p in group["params"]), limit or None)
 
     def configure_gradient_clipping(
         self,

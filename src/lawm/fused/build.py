@@ -30,11 +30,13 @@ TUNINGS = (
 _SIZE, _STATUS, _POINTER = ctypes.c_int64, ctypes.c_int, ctypes.c_void_p
 _REAL = ctypes.c_double
 # of these forward and backward take a structure
-STRUCTURED = ("mlp", "observe", "imagine", "gaussian_kl", "norm_silu", "dropout")
+STRUCTURED = ("mlp", "observe", "imagine", "gaussian_kl", "norm_silu")
 ENTRY_POINTS = {
     "lawm_has_bf16": (_STATUS, []),
     "lawm_packed_size": (_SIZE, [_SIZE] * 2),
     "lawm_pack_weight": (None, [_SIZE] * 3 + [_POINTER] * 3),
+    "lawm_dropout": (_STATUS, [_POINTER]),
+    "lawm_dropout_size": (_SIZE, []),
     "lawm_clip_gradients": (_STATUS, [_SIZE] * 2 + [_POINTER, _REAL, _POINTER]),
     "lawm_adamw": (None, [_SIZE] * 2 + [_POINTER] + [_REAL] * 5),
     "lawm_softplus_forward": (None, [_SIZE] * 2 + [_POINTER] * 2),

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from lawm.fused.kernels import kernels_usable
 from lawm.fused.structures import CDropout, address, run_kernel
@@ -29,7 +28,7 @@ class CDropped(ctypes.Structure):
         *((n, ctypes.c_int64) for n in ("threads", "steps", "rows", "cols")),
         *((n, ctypes.c_int64) for n in ("step_stride", "row_stride")),
         ("dropout", CDropout),
-        *((n, ctypes.c_void_p) for n in ("x", "out", "d_out", "d_x")),
+        *((n, ctypes.c_void_p) for n in ("x", "out")),
     )
 
 
@@ -79,32 +78,27 @@ class Dropout(nn.Dropout):
 
 def _dropped(x: Tensor, kept: KeptUnits) -> Tensor:
     if x.ndim != 3 or x.stride(-1) != 1:
-        out: Tensor = _Dropped.apply(x.reshape(1, -1, x.shape[-1]).contiguous(), kept)  # type: ignore[no-untyped-call]
+        out: Tensor = _Dropped.apply(x.contiguous().view(1, 1, -1), kept)  # type: ignore[no-untyped-call]
     else:
         out = _Dropped.apply(x, kept)  # type: ignore[no-untyped-call]
     return out.view(x.shape)
 
 
 class _Dropped(Function):
+    """Of (T, B, n), contiguous in n. It is linear: its gradient is the dropout of the gradient."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, kept: KeptUnits) -> Tensor:  # noqa: ANN401
+        ctx.kept = kept
         out = x.new_empty(x.shape)
-        step_stride, row_stride, _ = x.stride()
-        ctx.call = CDropped(
-            torch.get_num_threads(), *x.shape, step_stride, row_stride, kept.structure
-        )
-        ctx.call.x, ctx.call.out = address(x), address(out)
-        run_kernel("lawm_dropout_forward", ctx.call)
+        sizes = torch.get_num_threads(), *x.shape, *x.stride()[:2]
+        call = CDropped(*sizes, kept.structure, address(x), address(out))
+        run_kernel("lawm_dropout", call)
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        d_out = d_out.contiguous()
-        d_x = torch.empty_like(d_out)
-        ctx.call.d_out, ctx.call.d_x = address(d_out), address(d_x)
-        run_kernel("lawm_dropout_backward", ctx.call)
-        return d_x, None
+        return _Dropped.apply(d_out.contiguous(), ctx.kept), None  # type: ignore[no-untyped-call]
 
 
 __all__ = ["CDropped", "Dropout", "KeptUnits"]

@@ -35,7 +35,7 @@ def clip_gradient_norm(parameters: Iterable[nn.Parameter], limit: float | None) 
         (), the norm before clipping.
     """
     trained = [p for p in parameters if p.grad is not None]
-    limit = limit or math.inf
+    limit = math.inf if limit is None else limit
     if not _fit(trained):
         return clip_grad_norm_(trained, limit, foreach=True)
     table, norm = _table([(p, p.grad, None, None, None) for p in trained]), ctypes.c_double()
@@ -60,7 +60,10 @@ class FusedAdamW(torch.optim.AdamW):
         groups = [[p for p in group["params"] if p.grad is not None] for group in self.param_groups]
         trained = [p for group in groups for p in group]
         if not (_fit(trained) and self._is_plain() and self._has_state(trained)):
-            super().step()  # the first update, too, which makes the state
+            step = torch.optim.AdamW.step  # makes the first update, too, and with it the state
+            if getattr(step, "hooked", False):  # hooks run around this function
+                step = step.__wrapped__  # type: ignore[attr-defined]
+            step(self)
             return loss
         found = getattr(self, "found_inf", None)  # what a gradient scaler sets
         if found is not None and found.item() > 0:
@@ -79,10 +82,8 @@ class FusedAdamW(torch.optim.AdamW):
 
     def _has_state(self, trained: list[nn.Parameter]) -> bool:
         """Of all these, as the kernel reads it."""
-        return all(
-            p in self.state and all(self.state[p][name].is_contiguous() for name in _STATE)
-            for p in trained
-        )
+        states = [self.state.get(p, {}) for p in trained]
+        return all(n in state and state[n].is_contiguous() for state in states for n in _STATE)
 
     def _is_plain(self) -> bool:
         """Without what the kernel does not know."""

@@ -30,26 +30,16 @@ typedef struct {
   Dropout dropout;
   const float *x;
   float *out;
-  const float *d_out; /* contiguous */
-  float *d_x;         /* likewise */
 } Dropped;
 
 int64_t lawm_dropout_size(void) { return sizeof(Dropped); }
 
-int lawm_dropout_forward(const Dropped *o) {
+int lawm_dropout(const Dropped *o) {
   const int64_t rows = o->steps * o->rows;
 #pragma omp parallel for schedule(static) num_threads(threads_for(rows * o->cols, o->threads))
   for (int64_t i = 0; i < rows; i++)
     drop(&o->dropout, i * o->cols, o->cols,
          o->x + i / o->rows * o->step_stride + i % o->rows * o->row_stride, o->out + i * o->cols);
-  return 0;
-}
-
-int lawm_dropout_backward(const Dropped *o) {
-  const int64_t rows = o->steps * o->rows;
-#pragma omp parallel for schedule(static) num_threads(threads_for(rows * o->cols, o->threads))
-  for (int64_t i = 0; i < rows; i++)
-    drop(&o->dropout, i * o->cols, o->cols, o->d_out + i * o->cols, o->d_x + i * o->cols);
   return 0;
 }
 

@@ -21,6 +21,7 @@ from pathlib import Path
 # strict IEEE semantics of NaN stay on: a diverging run must show NaN, not a number
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 TUNINGS = (
+    # gcc by itself takes 256 bits: 2 to 4 % of an update on an AMD EPYC
     ("-march=native", "-mprefer-vector-width=512", "-fopenmp"),
     ("-march=native", "-fopenmp"),
     ("-march=native",),

@@ -23,7 +23,7 @@ from lawm.fused.structures import (
     checked,
 )
 
-HiddenLayer = tuple[nn.Linear, nn.LayerNorm, Dropout | None]  # one behind the other, then SiLU
+HiddenLayer = tuple[nn.Linear, nn.LayerNorm, Dropout | None]  # SiLU stands before the dropout
 
 
 @cache
@@ -70,6 +70,7 @@ class PackedLinear:
         """Of the weight, from all rows ``(rows, O)`` and ``(rows, I)``."""
         if self._gradient is not None:  # whoever gets it owns it: autograd copies what others hold
             made, self._gradient = self._gradient, None
+            self.structure.gradient = None
             return made
         if not self.bf16 or len(x) == 0:
             return d_out.t() @ x

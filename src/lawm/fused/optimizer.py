@@ -36,7 +36,7 @@ def clip_gradient_norm(parameters: Iterable[nn.Parameter], limit: float | None) 
     """
     trained = [p for p in parameters if p.grad is not None]
     limit = math.inf if limit is None else limit
-    if not _fit(trained):
+    if not _readable(trained):
         return clip_grad_norm_(trained, limit, foreach=True)
     table, norm = _table([(p, p.grad, None, None, None) for p in trained]), ctypes.c_double()
     sizes = torch.get_num_threads(), len(table)
@@ -59,7 +59,7 @@ class FusedAdamW(torch.optim.AdamW):
                 loss = closure()
         groups = [[p for p in group["params"] if p.grad is not None] for group in self.param_groups]
         trained = [p for group in groups for p in group]
-        if not (_fit(trained) and self._is_plain() and self._has_state(trained)):
+        if not (_readable(trained) and self._is_plain() and self._has_state(trained)):
             step = torch.optim.AdamW.step  # makes the first update, too, and with it the state
             if getattr(step, "hooked", False):  # hooks run around this function
                 step = step.__wrapped__  # type: ignore[attr-defined]
@@ -92,7 +92,7 @@ class FusedAdamW(torch.optim.AdamW):
         return not scaled and not any(group[o] for group in self.param_groups for o in options)
 
 
-def _fit(trained: list[nn.Parameter]) -> bool:
+def _readable(trained: list[nn.Parameter]) -> bool:
     """Whether the kernels can read these parameters and their gradients."""
     return (
         bool(trained)

@@ -61,3 +61,12 @@ def make_batch(
         terminated=torch.zeros(rows, window),
         has_reward=has_reward,
     )
+
+
+def disturbed(module):
+    """Away from the initial weights, where many gradients are zero."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return module

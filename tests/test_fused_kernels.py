@@ -14,13 +14,15 @@ from lawm.fused import (
     build,
     dropout,
     gaussian_kl,
+    gaussian_nll,
     imagine_scan,
     layer_stack,
     norm_silu,
-    observe_scan,
+    observe_loop,
 )
 from lawm.fused.dropout import Dropout, KeptUnits
 from lawm.fused.kernels import enable_kernels, kernels_usable
+from lawm.fused.plans import Plans
 from lawm.fused.softplus import softplus
 from lawm.latents import GaussianLatent
 from lawm.networks import MLP
@@ -35,7 +37,7 @@ def one_layer(x, weight, bias, scale, shift):
     linear, norm = (SimpleNamespace() for _ in range(2))
     linear.weight, linear.bias, linear.out_features = weight, bias, len(weight)
     norm.weight, norm.bias, norm.eps = scale, shift, 1e-3
-    return layer_stack.layer_stack(x, [(linear, norm, None)], None)
+    return layer_stack.layer_stack(x, [(linear, norm, None)], None, plans=Plans())
 
 
 @pytest.mark.parametrize("cols", [1, 16, 63, 64, 100, 192])
@@ -170,9 +172,10 @@ def test_a_nan_stays_a_nan():
     ("name", "structure"),
     [
         ("mlp", layer_stack.CMlpCall),
-        ("observe", observe_scan.CObserve),
+        ("observe", observe_loop.CObserve),
         ("imagine", imagine_scan.CImagine),
         ("gaussian_kl", gaussian_kl.CGaussianKl),
+        ("gaussian_nll", gaussian_nll.CGaussianNll),
         ("norm_silu", norm_silu.CNormSilu),
         ("dropout", dropout.CDropped),
     ],

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from lawm.fused.kernels import kernels_usable
-from lawm.fused.observe_scan import ObserveInputs, observe_scan
+from lawm.fused.observe_loop import ObserveInputs, ObserveLoop
+from lawm.fused.observe_scan import observe_scan
+from lawm.fused.plans import Plans
 from lawm.latent_action import LatentActionModel
 from lawm.latents import GaussianLatent
 from lawm.rssm import RSSM
@@ -33,6 +35,7 @@ def filter_windows(
     embed_projected: Tensor,
     known: KnownAhead,
     z_noise: Tensor,
+    plans: Plans[ObserveLoop],
 ) -> Filtered:
     """Run the filter over a batch of windows.
 
@@ -43,12 +46,13 @@ def filter_windows(
         embed_projected: :meth:`~lawm.rssm.RSSM.project_embed`, ``(T + 1, B, hidden)``.
         known: Actions, and what of the observations was projected ahead.
         z_noise: Noise of z, ``(T + 1, B, ·)``.
+        plans: Of whoever owns these networks.
     """
     if not _scan_applies(rssm, latent_action, transition_input):
         return _step_by_step(rssm, latent_action, transition_input, embed_projected, known, z_noise)
     inputs = ObserveInputs(known.action, z_noise, transition_input.inverse_gradient)
     features, z_posterior, inverse_posterior, inferred = observe_scan(
-        rssm, latent_action, embed_projected, known.inverse_projected, inputs
+        rssm, latent_action, embed_projected, known.inverse_projected, inputs, plans=plans
     )
     inferred_action = inferred if transition_input.infers_actions else None
     return Filtered(features, z_posterior, inverse_posterior, inferred_action, None)

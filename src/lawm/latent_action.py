@@ -14,7 +14,6 @@ that of "Latent Action World Models for Control with Unlabeled Trajectories" (ar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lawm.fused.dropout import Dropout
+from lawm.gaussian_nll import gaussian_nll
 from lawm.latents import Latent
 from lawm.networks import MLP, Linear, NormedLinear
 
@@ -138,9 +138,14 @@ class LatentActionModel(nn.Module):
 
     def decode(self, features: Tensor, u: Tensor) -> Tensor:
         """Mean of ``p(a | s, u)``, within (-1, 1): ``(..., A)``."""
+        return torch.tanh(self._before_tanh(features, u))
+
+    def _before_tanh(self, features: Tensor, u: Tensor) -> Tensor:
         read = torch.cat([features, u], dim=-1)
-        out = self.decoder_layer(read, dropout=self.decoder_dropout, then=self.decoder_output)
-        return torch.tanh(out)
+        out: Tensor = self.decoder_layer(
+            read, dropout=self.decoder_dropout, then=self.decoder_output
+        )
+        return out
 
     def decoder_std(self) -> Tensor:
         """Standard deviation of ``p(a | s, u)``, the same everywhere: ``(A,)``."""
@@ -148,10 +153,8 @@ class LatentActionModel(nn.Module):
 
     def action_nll(self, features: Tensor, u: Tensor, action: Tensor) -> Tensor:
         """``-log p(a | s, u)`` in nats, ``(..., )``."""
-        std = self.decoder_std()
-        error = (self.decode(features, u) - action) / std
-        constant = std.log().sum() + 0.5 * action.shape[-1] * math.log(2.0 * math.pi)
-        return 0.5 * error.square().sum(dim=-1) + constant
+        mean = self._before_tanh(features, u)
+        return gaussian_nll(mean, action, self.decoder_std(), squashed=True)
 
 
 __all__ = ["LatentActionModel", "LatentActionStep"]

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from lawm.fused.dropout import Dropout
 from lawm.fused.kernels import in_bf16, kernels_usable
-from lawm.fused.layer_stack import MAX_LAYERS, layer_stack
+from lawm.fused.layer_stack import MAX_LAYERS, StackPlan, layer_stack
 from lawm.fused.layers import HiddenLayer
+from lawm.fused.plans import Plans
 
 NORM_EPS = 1e-3  # DreamerV3's
 
@@ -20,10 +21,14 @@ NORM_EPS = 1e-3  # DreamerV3's
 class Linear(nn.Linear):
     """``nn.Linear``, on the kernels where they multiply in bfloat16: no copies in another type."""
 
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__(in_features, out_features, bias)
+        self.plans: Plans[StackPlan] = Plans()
+
     def forward(self, input: Tensor) -> Tensor:
         """``(..., in_features) -> (..., out_features)``."""
         if in_bf16() and kernels_usable(self.weight):
-            return layer_stack(input, [], self)
+            return layer_stack(input, [], self, plans=self.plans)
         return super().forward(input)
 
 
@@ -34,6 +39,7 @@ class NormedLinear(nn.Module):
         super().__init__()
         self.linear = nn.Linear(in_features, out_features)
         self.norm = nn.LayerNorm(out_features, eps=NORM_EPS)
+        self.plans: Plans[StackPlan] = Plans()
 
     def bind(self) -> Callable[..., Tensor]:
         """The layer as a plain function ``f(x, projected=None)`` for a loop over time.
@@ -69,7 +75,8 @@ class NormedLinear(nn.Module):
         ``dropout`` and ``then``, a linear layer, follow one behind the other.
         """
         if kernels_usable(self.linear.weight):
-            return layer_stack(x, [(self.linear, self.norm, dropout)], then, projected)
+            layers = [(self.linear, self.norm, dropout)]
+            return layer_stack(x, layers, then, projected, plans=self.plans)
         y = self.linear(x) if projected is None else projected + x @ self.linear.weight.t()
         out = F.silu(self.norm(y))
         if dropout is not None:
@@ -110,6 +117,7 @@ class MLP(nn.Module):
             )
         )
         self.output = Linear(hidden, out_features)
+        self.plans: Plans[StackPlan] = Plans()
         with torch.no_grad():
             self.output.weight.mul_(output_scale)
             self.output.bias.zero_()
@@ -127,7 +135,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(..., in_features) -> (..., out_features)``."""
         if kernels_usable(self.output.weight) and len(self.hidden) <= MAX_LAYERS:
-            return layer_stack(x, self.hidden_layers(), self.output)
+            return layer_stack(x, self.hidden_layers(), self.output, plans=self.plans)
         y: Tensor = self.output(self.hidden(x))
         return y
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lawm.gaussian_nll import gaussian_nll
 from lawm.networks import MLP
 from lawm.spec import ObservationSpec
 
@@ -68,10 +69,8 @@ class StateDecoder(nn.Module):
     def loss(self, features: Tensor, obs: Tensor, embed: Tensor) -> Tensor:
         """Negative log-likelihood in nats of standardised states, ``(..., )``."""
         del embed
-        std = self.deviation()
-        error: Tensor = (self.mlp(features) - (obs - self.mean) / self.std) / std
-        constant = std.log().sum() + 0.5 * error.shape[-1] * math.log(2.0 * math.pi)
-        return 0.5 * error.square().sum(dim=-1) + constant
+        target = (obs - self.mean) / self.std
+        return gaussian_nll(self.mlp(features), target, self.deviation())
 
     def spread(self, target: Tensor) -> Tensor:
         """Standard deviation of the data, ``(D_obs,)``."""

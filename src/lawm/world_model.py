@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from lawm.batch import Batch
 from lawm.filtering import filter_windows
 from lawm.fused.dropout import Dropout
+from lawm.fused.observe_loop import ObserveLoop
+from lawm.fused.plans import Plans
 from lawm.latent_action import LatentActionModel
 from lawm.latents import LatentKind, make_latent
 from lawm.networks import MLP
@@ -154,6 +156,7 @@ class WorldModel(nn.Module):
         self.random_shift = RandomShift(images, c.image_shift)
         self.encoder = ObservationEncoder(spec, c.observation_sizes())
         self.rssm = RSSM(stoch, c.deter, c.hidden, self.encoder.size, self.transition_input.size)
+        self.filter_plans: Plans[ObserveLoop] = Plans()
         self.transitions = ObservationTransitions(spec, c.embed)
         self.feature_dropout = Dropout(c.feature_dropout)
         features = self.rssm.feature_size
@@ -206,6 +209,7 @@ class WorldModel(nn.Module):
             self.rssm.project_embed(embed),
             known,
             noise,
+            self.filter_plans,
         )
 
         features = filtered.features

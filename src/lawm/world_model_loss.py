@@ -135,13 +135,13 @@ def balanced_kl(
     return kl.clamp_min(free_nats), kl.detach()
 
 
-def source_means(values: Tensor, rows: slice) -> Tensor:
-    """Means over ``values[..., rows]`` of ``(K, T, B)``: ``(K,)``, zeros without such rows.
+def source_means(by_row: Tensor, rows: slice) -> Tensor:
+    """Means over the rows of one source of ``(K, B)``: ``(K,)``, zeros without such rows.
 
     Without rows it is still part of the graph: plain DDP wants a gradient for every parameter.
     """
-    part = values[:, :, rows]
-    return part.sum(dim=(1, 2)) / max(part[0].numel(), 1)
+    part = by_row[:, rows]
+    return part.sum(dim=1) / max(part.shape[1], 1)
 
 
 def masked_mean(values: Tensor, mask: Tensor, rows: slice) -> Tensor:
@@ -211,14 +211,17 @@ def world_model_terms(
     names = ("observation", "state_kl", "state_kl_nats", "continuation", "latent_action_kl")
     of_states = torch.stack([observation, state_kl, state_kl_nats])  # (3, T + 1, B)
     of_steps = torch.stack([continuation, rate])  # (2, T, B)
+    by_row = torch.cat([of_states.mean(dim=1), of_steps.mean(dim=1)])
 
     def common(rows: slice) -> dict[str, Tensor]:
-        means = [*source_means(of_states, rows).unbind(), *source_means(of_steps, rows).unbind()]
-        return dict(zip(names, means, strict=True))
+        return dict(zip(names, source_means(by_row, rows).unbind(), strict=True))
 
-    of_labels = torch.stack([action_terms[:, :num], action_terms[:, shape[1] :], align_kl])
+    action_by_row = action_terms.mean(dim=0)  # labelled rows, what is inferred, labelled rows again
+    of_labels = torch.stack(
+        [action_by_row[:num], action_by_row[shape[1] :], align_kl.mean(dim=0)]
+    )
     action, align_action, align_kl_mean = source_means(of_labels, slice(None)).unbind()
-    own_action = source_means(action_terms[None, :, num : shape[1]], slice(None)).squeeze(0)
+    own_action = source_means(action_by_row[None, num : shape[1]], slice(None)).squeeze(0)
     zero = observation.new_zeros(())
     labelled_terms = SourceTerms(
         **common(labelled),

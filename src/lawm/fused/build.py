@@ -31,11 +31,10 @@ TUNINGS = (
 _SIZE, _STATUS, _POINTER = ctypes.c_int64, ctypes.c_int, ctypes.c_void_p
 _REAL = ctypes.c_double
 # of these forward and backward take a structure
-STRUCTURED = ("mlp", "observe", "imagine", "gaussian_kl", "norm_silu")
+STRUCTURED = ("mlp", "observe", "imagine", "gaussian_kl", "gaussian_nll", "norm_silu")
 ENTRY_POINTS = {
     "lawm_has_bf16": (_STATUS, []),
     "lawm_packed_size": (_SIZE, [_SIZE] * 2),
-    "lawm_pack_weight": (None, [_SIZE] * 3 + [_POINTER] * 3),
     "lawm_dropout": (_STATUS, [_POINTER]),
     "lawm_dropout_size": (_SIZE, []),
     "lawm_clip_gradients": (_STATUS, [_SIZE] * 2 + [_POINTER, _REAL, _POINTER]),
@@ -50,7 +49,6 @@ ENTRY_POINTS = {
     **{f"lawm_{loop}_size": (_SIZE, []) for loop in STRUCTURED},
 }  # name -> result, arguments
 BF16_ENTRY_POINTS = {
-    "lawm_pack_weight_bf16": (None, [_SIZE] * 3 + [_POINTER] * 4),
     "lawm_weight_gradient_bf16": (_STATUS, [_SIZE] * 4 + [_POINTER, _SIZE] * 3),
 }
 

@@ -14,7 +14,7 @@ from lawm.fused.structures import address, run_kernel
 
 
 class CGaussianKl(ctypes.Structure):
-    """``GaussianKl`` in kernels.c."""
+    """``GaussianKl`` in gaussian.c."""
 
     _fields_ = (
         *((n, ctypes.c_int64) for n in ("threads", "rows", "size", "p_stride", "q_stride")),

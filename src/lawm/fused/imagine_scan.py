@@ -134,26 +134,7 @@ class _Loop:
             "decoded": weight.new_empty(horizon, self.rows, action_dim),
         }
 
-        def frozen(of: NormedLinear, weight: Tensor | None = None) -> BlockLayer:
-            return BlockLayer(of.linear, of.norm, rows, trained=False, weight=weight)
-
-        # an input behind the action marks it as masked: never in imagination
-        of_z, of_x = weight[:, : stoch.size], weight[:, stoch.size : stoch.size + action_dim]
-        wide = torch.cat([of_z, weight.new_zeros(weight.shape[0], latent.size), of_x], dim=1)
-        self.policy = BlockMLP(policy.hidden_layers(), policy.output, rows, trained)
-        prior = latent_action.prior_network
-        parts: dict[str, BlockMLP | BlockLayer | BlockCell | PackedLinear] = {
-            "policy": self.policy,
-            "action_prior": BlockMLP(prior.hidden_layers(), prior.output, rows, trained=False),
-            "decoder": frozen(latent_action.decoder_layer),
-            "transition": frozen(rssm.transition_layer, wide),
-            "prior": frozen(rssm.prior_layer),
-            "cell": BlockCell(rssm.cell.linear, rssm.cell.norm, rows, trained=False),
-            "decoder_output": PackedLinear.of(latent_action.decoder_output),
-            "prior_output": PackedLinear.of(rssm.prior_output),
-        }
-        self._keep = buffers, parts  # their addresses are used
-        self.call = CImagine(
+        call = self.call = CImagine(
             threads=torch.get_num_threads(),
             block=block_rows(self.rows),
             horizon=horizon,
@@ -169,9 +150,30 @@ class _Loop:
             policy_min_std=choice.min_std,
             policy_max_std=choice.max_std,
             policy_bound=choice.bound,
-            **{name: part.structure for name, part in parts.items()},
             **{name: address(buffer) for name, buffer in buffers.items()},
         )
+
+        def frozen(of: NormedLinear, into: CLayer, weight: Tensor | None = None) -> BlockLayer:
+            return BlockLayer(of.linear, of.norm, rows, False, into, weight=weight)
+
+        def frozen_mlp(of: MLP, into: CMlp) -> BlockMLP:
+            return BlockMLP(of.hidden_layers(), of.output, rows, False, into)
+
+        # an input behind the action marks it as masked: never in imagination
+        of_z, of_x = weight[:, : stoch.size], weight[:, stoch.size : stoch.size + action_dim]
+        wide = torch.cat([of_z, weight.new_zeros(weight.shape[0], latent.size), of_x], dim=1)
+        self.policy = BlockMLP(policy.hidden_layers(), policy.output, rows, trained, call.policy)
+        self.policy.draw()
+        world = (
+            frozen_mlp(latent_action.prior_network, call.action_prior),
+            frozen(latent_action.decoder_layer, call.decoder),
+            frozen(rssm.transition_layer, call.transition, wide),
+            frozen(rssm.prior_layer, call.prior),
+            BlockCell(rssm.cell.linear, rssm.cell.norm, rows, False, call.cell),
+            PackedLinear(latent_action.decoder_output, call.decoder_output),
+            PackedLinear(rssm.prior_output, call.prior_output),
+        )
+        self._keep = buffers, world  # their addresses are used
 
     def forward(self) -> None:
         """Fill the buffers."""
@@ -183,7 +185,6 @@ class _Loop:
         d_state[:, :, : self.size] = d_features
         d_state[:, :, self.size :] = 0.0
         self.policy.prepare_backward(num_blocks(self.rows))
-        self.call.policy = self.policy.structure
         self.call.d_state, self.call.d_raw = address(d_state), address(d_raw)
         run_kernel("lawm_imagine_backward", self.call)
         features = self.state[:-1, :, : self.size].flatten(0, 1)

@@ -12,6 +12,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from lawm.fused.layers import BlockMLP, HiddenLayer
+from lawm.fused.plans import Lease, Plans
 from lawm.fused.structures import (
     MAX_LAYERS,
     CMlp,
@@ -34,11 +35,24 @@ class CMlpCall(ctypes.Structure):
     )
 
 
+class StackPlan:
+    """The buffers of a call, and its structure, which says where they are."""
+
+    def __init__(
+        self, layers: Sequence[HiddenLayer], output: nn.Linear | None, rows: int, trained: bool
+    ) -> None:
+        self.call = CMlpCall(block=block_rows(rows), rows=rows)
+        self.mlp = BlockMLP(layers, output, rows, trained, self.call.mlp)
+        self.numbers = self.mlp.numbers
+
+
 def layer_stack(
     x: Tensor,
     layers: Sequence[HiddenLayer],
     output: nn.Linear | None,
     offset: Tensor | None = None,
+    *,
+    plans: Plans[StackPlan],
 ) -> Tensor:
     """``dropout(SiLU(LayerNorm(x W' + b)))`` for each layer, then the output layer if there is one.
 
@@ -47,13 +61,14 @@ def layer_stack(
         layers: Linear layer, norm and perhaps dropout of each hidden layer.
         output: The linear layer behind them.
         offset: ``(..., O)`` in place of the first layer's bias.
+        plans: Of whoever owns the layers.
 
     Returns:
         ``(..., O)``.
     """
     modules = [module for linear, norm, _ in layers for module in (linear, norm)]
     modules += [] if output is None else [output]
-    parameters = [parameter for module in modules for parameter in (module.weight, module.bias)]
+    parameters = [p for module in modules for p in (module.weight, module.bias)]
     wanted = [x for x in (*parameters, offset) if x is not None]
     trained = torch.is_grad_enabled() and any(p.requires_grad for p in wanted)
     rows = x.float().flatten(0, -2)
@@ -62,8 +77,10 @@ def layer_stack(
         rows = rows.contiguous()
     if offset is not None:
         offset = offset.float().flatten(0, -2).contiguous()
-    mlp = BlockMLP(layers, output, rows.shape[0], trained)
-    out: Tensor = _LayerStack.apply(mlp, output, rows, offset, *parameters)  # type: ignore[no-untyped-call]
+    lease = plans.lease(
+        (len(rows), trained, output), lambda: StackPlan(layers, output, len(rows), trained)
+    )
+    out: Tensor = _LayerStack.apply(lease, rows, offset, *parameters)  # type: ignore[no-untyped-call]
     return out.view(*x.shape[:-1], out.shape[-1])
 
 
@@ -71,53 +88,40 @@ class _LayerStack(Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401
-        mlp: BlockMLP,
-        output: nn.Linear | None,
+        lease: Lease[StackPlan],
         x: Tensor,
         offset: Tensor | None,
         *parameters: Tensor | None,  # a linear layer may have no bias
     ) -> Tensor:
-        ctx.num_parameters = len(parameters)  # the structure holds their addresses
-        ctx.has_offset = offset is not None
-        out = None if output is None else x.new_empty(x.shape[0], output.out_features)
-        call = CMlpCall(
-            threads=torch.get_num_threads(),
-            block=block_rows(x.shape[0]),
-            rows=x.shape[0],
-            mlp=mlp.structure,
-            x=address(x),
-            x_stride=x.stride(0),
-            offset=address(offset),
-            out=address(out),
-        )
+        mlp, call = lease.plan.mlp, lease.plan.call
+        out = mlp.begin(parameters)
+        call.threads = torch.get_num_threads()
+        call.x, call.x_stride, call.offset = address(x), x.stride(0), address(offset)
+        call.out = None if mlp.ends_in_layer else address(out)
         run_kernel("lawm_mlp_forward", call)
-        ctx.mlp, ctx.call = mlp, call
-        ctx.save_for_backward(x, *parameters)
-        if out is None:
-            out = mlp.layers[-1].out
-            assert out is not None
-            return out.detach()  # an output that the graph itself holds on to is never freed
+        ctx.lease, ctx.has_offset = lease, offset is not None
+        ctx.save_for_backward(x, *parameters)  # the structure holds their addresses
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, *_ = ctx.saved_tensors
-        mlp, call, d_out = ctx.mlp, ctx.call, d_out.contiguous()
-        _, _, of_x, of_offset, *of_parameters = ctx.needs_input_grad
+        mlp, call, d_out = ctx.lease.plan.mlp, ctx.lease.plan.call, d_out.contiguous()
+        _, of_x, of_offset, *of_parameters = ctx.needs_input_grad
         d_x = torch.empty(x.shape, dtype=x.dtype) if of_x else None
-        mlp.prepare_backward(num_blocks(x.shape[0]))
+        mlp.prepare_backward(num_blocks(x.shape[0]), gives_dy=of_offset)
         if any(of_parameters) and x.shape[0] > 0:
             mlp.prepare_gradients()
-        call.mlp, call.d_out, call.d_x = mlp.structure, address(d_out), address(d_x)
+        call.d_out, call.d_x = address(d_out), address(d_x)
         run_kernel("lawm_mlp_backward", call)
-        gradients: list[Tensor | None] = [None] * ctx.num_parameters
+        gradients: list[Tensor | None] = [None] * len(of_parameters)
         if any(of_parameters):
             gradients = list(mlp.parameter_gradients(x, d_out))
         if ctx.has_offset:
             gradients[1] = None  # the offset took the first bias's place
         d_offset = mlp.layers[0].dy if of_offset else None
-        return None, None, d_x, d_offset, *gradients
+        return None, d_x, d_offset, *gradients
 
 
-__all__ = ["MAX_LAYERS", "layer_stack"]
+__all__ = ["MAX_LAYERS", "StackPlan", "layer_stack"]

@@ -33,44 +33,53 @@ def _packed_size(rows: int, cols: int) -> int:
 
 
 class PackedLinear:
-    """A weight ``(O, I)``, packed for both directions in the precision of now, and its bias."""
+    """Room for a weight ``(O, I)``, packed in the precision of now; a kernel's forward packs it.
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+    Args:
+        linear: W and the bias.
+        into: The structure that is filled.
+        weight: In place of W, where the input has other columns than the layer reads.
+    """
+
+    def __init__(self, linear: nn.Linear, into: CLinear, weight: Tensor | None = None) -> None:
+        weight = linear.weight.detach() if weight is None else weight
         outputs, inputs = weight.shape
-        assert weight.stride(1) == 1, weight.stride()
         self.bf16 = in_bf16()
-        rows = (inputs, outputs)
+        rows, rounded = (inputs, outputs), None
         if self.bf16:  # a row of pairs
             rows = (-(-inputs // 2), -(-outputs // 2))
-        self._forward = weight.new_empty(_packed_size(rows[0], outputs))
-        self._backward = weight.new_empty(_packed_size(rows[1], inputs))
-        self._bias = bias
-        to = self._forward.data_ptr(), self._backward.data_ptr()
-        of = inputs, outputs, weight.stride(0), weight.data_ptr()
+            rounded = weight.new_empty(outputs, rows[0])
+        sizes = _packed_size(rows[0], outputs), _packed_size(rows[1], inputs)
+        packed = weight.new_empty(sum(sizes)).split(sizes)
+        into.inputs, into.outputs, into.bf16 = inputs, outputs, self.bf16
+        into.rounded, into.forward, into.backward = map(address, (rounded, *packed))
+        self._into, self._keep = into, (weight, rounded, packed)
+        self._has_bias = linear.bias is not None
+        self._of_weight: Tensor | None = None
+        self._of_bias: Tensor | None = None
+        self.use(weight, linear.bias)
+
+    def use(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Multiply with these from now on; the caller keeps them alive."""
+        assert weight.stride(1) == 1, weight.stride()
+        into = self._into
+        into.weight, into.stride, into.bias = address(weight), weight.stride(0), address(bias)
+
+    def prepare_gradients(self, bias: bool) -> None:
+        """Room for what ``lawm_mlp_backward`` can make: the weight's in bfloat16, the bias's."""
+        into, like = self._into, self._keep[0]
         if self.bf16:
-            rounded = weight.new_empty(outputs, 2 * rows[0], dtype=torch.bfloat16)
-            loaded_kernels().lawm_pack_weight_bf16(*of, rounded.data_ptr(), *to)
-        else:
-            loaded_kernels().lawm_pack_weight(*of, *to)
-        self.structure = CLinear(inputs, outputs, self.bf16, *to, address(bias))
-        self._gradient: Tensor | None = None
+            self._of_weight = like.new_empty(like.shape)
+            into.gradient = address(self._of_weight)
+        if bias and self._has_bias:
+            self._of_bias = like.new_empty(like.shape[0])
+            into.bias_gradient = address(self._of_bias)
 
-    @classmethod
-    def of(cls, linear: nn.Linear) -> PackedLinear:
-        """A layer's weight and bias."""
-        return cls(linear.weight.detach(), linear.bias)
-
-    def prepare_gradient(self) -> None:
-        """Room for the weight's, where ``lawm_mlp_backward`` can make it: in bfloat16."""
-        if self.bf16:
-            self._gradient = torch.empty(self.structure.outputs, self.structure.inputs)
-            self.structure.gradient = address(self._gradient)
-
-    def gradient(self, d_out: Tensor, x: Tensor) -> Tensor:
-        """Of the weight, from all rows ``(rows, O)`` and ``(rows, I)``."""
-        if self._gradient is not None:  # whoever gets it owns it: autograd copies what others hold
-            made, self._gradient = self._gradient, None
-            self.structure.gradient = None
+    def weight_gradient(self, d_out: Tensor, x: Tensor) -> Tensor:
+        """From all rows ``(rows, O)`` and ``(rows, I)``."""
+        made, self._of_weight = self._of_weight, None  # autograd copies what others hold
+        if made is not None:
+            self._into.gradient = None
             return made
         if not self.bf16 or len(x) == 0:
             return d_out.t() @ x
@@ -82,34 +91,52 @@ class PackedLinear:
 
     def gradients(self, d_out: Tensor, x: Tensor) -> list[Tensor | None]:
         """Of weight and bias."""
-        return [self.gradient(d_out, x), None if self._bias is None else d_out.sum(dim=0)]
+        of_bias, self._of_bias = self._of_bias, None
+        self._into.bias_gradient = None
+        if of_bias is None and self._has_bias:
+            of_bias = d_out.sum(dim=0)
+        return [self.weight_gradient(d_out, x), of_bias]
 
 
 class _Normed:
     """Buffers of a layer norm behind a product with a weight, for all rows of all steps."""
 
-    def __init__(self, norm: nn.LayerNorm, rows: int, cols: int, trained: bool) -> None:
-        self._norm, self._trained = norm, trained
+    def __init__(
+        self, norm: nn.LayerNorm, rows: int, cols: int, trained: bool, into: CLayer | CCell
+    ) -> None:
+        self._into, self._trained = into, trained
         self._y = norm.weight.new_empty(rows, cols, requires_grad=False)
-        self._stats = norm.weight.new_empty(rows, 2, requires_grad=False)
+        self._stats = self._y.new_empty(rows, 2)
+        self._sums: Tensor | None = None
+        self._gradients: Tensor | None = None
         self.dy: Tensor | None = None
-        self.sums: Tensor | None = None
+        into.eps, into.y, into.stats = norm.eps, address(self._y), address(self._stats)
+        self._use(norm.weight, norm.bias)
 
-    def prepare_backward(self, blocks: int) -> None:
-        """Room for the gradients of the layer's own parameters, if they are wanted."""
-        if self._trained:
+    def _use(self, scale: Tensor, shift: Tensor) -> None:
+        self._into.gamma, self._into.beta = address(scale), address(shift)
+
+    def prepare_backward(self, blocks: int, *, gives_dy: bool = False) -> None:
+        """Room for the gradients of the layer's own parameters, if they are wanted.
+
+        With ``gives_dy`` whoever reads :attr:`dy` may keep it.
+        """
+        if not self._trained:
+            return
+        if self.dy is None or gives_dy:
             self.dy = torch.empty_like(self._y)
-            self.sums = self._y.new_zeros(blocks, 3, self._y.shape[1])
+        if self._sums is None:
+            self._sums = self._y.new_empty(blocks, 3, self._y.shape[1])
+        self._gradients = self._y.new_empty(3, self._y.shape[1])
+        self._into.dy, self._into.sums = address(self.dy), address(self._sums)
+        self._into.gradients = address(self._gradients)
 
-    def _norm_fields(self) -> tuple[Any, ...]:
-        norm = self._norm
-        return (norm.eps, *map(address, (norm.weight, norm.bias, self._y, self._stats)))
-
-    def wanted_gradients(self) -> tuple[Tensor, Tensor]:
-        """``dy`` of all rows, and the sums ``(3, O)`` for scale, shift and bias."""
+    def made(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What a backward pass left: ``dy`` of all rows, and gradients of scale, shift and bias."""
         assert self.dy is not None
-        assert self.sums is not None
-        return self.dy, self.sums[0]
+        assert self._gradients is not None
+        gradients, self._gradients = self._gradients, None
+        return self.dy, *gradients.unbind()
 
 
 class BlockLayer(_Normed):
@@ -120,9 +147,10 @@ class BlockLayer(_Normed):
         norm: Scale and shift.
         rows: Of all time steps together.
         trained: Whether the gradients of the layer's parameters are wanted.
+        into: The structure that is filled.
         weight: In place of W, where the input has columns that the layer does not read.
         keep_out: Keep the output also where it is not trained.
-        dropout: Behind the layer, where it drops now.
+        dropout: Behind the layer.
     """
 
     def __init__(
@@ -131,52 +159,69 @@ class BlockLayer(_Normed):
         norm: nn.LayerNorm,
         rows: int,
         trained: bool,
+        into: CLayer,
         *,
         weight: Tensor | None = None,
         keep_out: bool = False,
         dropout: Dropout | None = None,
     ) -> None:
-        super().__init__(norm, rows, linear.out_features, trained)
-        self.weight = linear.weight.detach() if weight is None else weight
-        self.packed = PackedLinear(self.weight, linear.bias.detach())
+        super().__init__(norm, rows, linear.out_features, trained, into)
+        self.packed = PackedLinear(linear, into.linear, weight)
         self.out = torch.empty_like(self._y) if trained or keep_out else None
-        self._kept: KeptUnits | None = None
-        if dropout is not None and dropout.drops:
-            self._kept = KeptUnits(dropout.p)
+        into.out = address(self.out)
+        self._dropout = dropout
 
-    @property
-    def structure(self) -> CLayer:
-        """As things stand."""
-        at = map(address, (self.out, self.dy, self.sums))
-        dropout = CDropout() if self._kept is None else self._kept.structure
-        return CLayer(self.packed.structure, *self._norm_fields(), *at, dropout)
+    def use(self, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> None:
+        """Compute with these from now on; the caller keeps them alive."""
+        self.packed.use(weight, bias)
+        self._use(scale, shift)
 
-    def parameter_gradients(self, x: Tensor) -> list[Tensor]:
+    def draw(self) -> None:
+        """Which units the dropout keeps."""
+        dropout = self._dropout
+        if dropout is not None:
+            drops = dropout.drops
+            self._into.dropout = KeptUnits(dropout.p).structure if drops else CDropout()
+
+    def give_out(self) -> Tensor:
+        """Room for an output that is the caller's own."""
+        out = torch.empty_like(self._y)
+        self._into.out, self.out = address(out), None
+        return out
+
+    def parameter_gradients(self, x: Tensor) -> list[Tensor | None]:
         """Of weight, bias, scale and shift, from the inputs of all rows ``(rows, I)``."""
-        dy, sums = self.wanted_gradients()
-        return [self.packed.gradient(dy, x), sums[2], sums[0], sums[1]]
+        dy, of_scale, of_shift, of_bias = self.made()
+        return [self.packed.weight_gradient(dy, x), of_bias, of_scale, of_shift]
 
 
 class BlockCell(_Normed):
     """:class:`~lawm.networks.NormedGRUCell` on all rows of all time steps."""
 
-    def __init__(self, linear: nn.Linear, norm: nn.LayerNorm, rows: int, trained: bool) -> None:
-        super().__init__(norm, rows, linear.out_features, trained)
-        weight, deter = linear.weight.detach(), linear.out_features // 3
-        self._of_x = PackedLinear(weight[:, :-deter])
-        self._of_h = PackedLinear(weight[:, -deter:])
+    def __init__(
+        self, linear: nn.Linear, norm: nn.LayerNorm, rows: int, trained: bool, into: CCell
+    ) -> None:
+        super().__init__(norm, rows, linear.out_features, trained, into)
+        of_x, of_h = self._parts(linear.weight.detach())
+        self._of_x = PackedLinear(linear, into.of_x, of_x)
+        self._of_h = PackedLinear(linear, into.of_h, of_h)
 
-    @property
-    def structure(self) -> CCell:
-        """As things stand."""
-        linears = self._of_x.structure, self._of_h.structure
-        return CCell(*linears, *self._norm_fields(), *map(address, (self.dy, self.sums)))
+    def _parts(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        deter = weight.shape[0] // 3
+        return weight[:, :-deter], weight[:, -deter:]
 
-    def parameter_gradients(self, x: Tensor, h: Tensor) -> list[Tensor]:
+    def use(self, weight: Tensor, scale: Tensor, shift: Tensor) -> None:
+        """Compute with these from now on; the caller keeps them alive."""
+        of_x, of_h = self._parts(weight.detach())
+        self._of_x.use(of_x, None)
+        self._of_h.use(of_h, None)
+        self._use(scale, shift)
+
+    def parameter_gradients(self, x: Tensor, h: Tensor) -> list[Tensor | None]:
         """Of weight, scale and shift, from the inputs of all rows ``(rows, X)``, ``(rows, D)``."""
-        dy, sums = self.wanted_gradients()
-        of_weight = self._of_x.gradient(dy, x), self._of_h.gradient(dy, h)
-        return [torch.cat(of_weight, dim=1), sums[0], sums[1]]
+        dy, of_scale, of_shift, _ = self.made()
+        of_weight = self._of_x.weight_gradient(dy, x), self._of_h.weight_gradient(dy, h)
+        return [torch.cat(of_weight, dim=1), of_scale, of_shift]
 
 
 class BlockMLP:
@@ -187,6 +232,7 @@ class BlockMLP:
         output: Without one the last hidden layer's output is the result.
         rows: Of all time steps together.
         trained: Whether the gradients of its parameters are wanted.
+        into: The structure that is filled.
     """
 
     def __init__(
@@ -195,46 +241,58 @@ class BlockMLP:
         output: nn.Linear | None,
         rows: int,
         trained: bool,
+        into: CMlp,
     ) -> None:
         assert len(layers) <= MAX_LAYERS, len(layers)
-        last = len(layers) - 1
+        into.layers, self._rows = len(layers), rows
+        self.ends_in_layer = output is None
         self.layers = [
-            BlockLayer(
-                linear,
-                norm,
-                rows,
-                trained,
-                keep_out=output is None and number == last,
-                dropout=dropout,
-            )
-            for number, (linear, norm, dropout) in enumerate(layers)
+            BlockLayer(linear, norm, rows, trained, of, dropout=dropout)
+            for (linear, norm, dropout), of in zip(layers, into.layer, strict=False)
         ]
-        self._output = None if output is None else PackedLinear(output.weight.detach(), output.bias)
+        self._output = None if output is None else PackedLinear(output, into.output)
+        widths = [linear.out_features for linear, _, _ in layers]
+        self.numbers = rows * max([*widths, 0 if output is None else output.out_features])
 
-    @property
-    def structure(self) -> CMlp:
-        """As things stand."""
-        layers = (CLayer * MAX_LAYERS)(*(layer.structure for layer in self.layers))
-        output = CLinear() if self._output is None else self._output.structure
-        return CMlp(len(self.layers), layers, output)
-
-    def prepare_backward(self, blocks: int) -> None:
-        """Room for the gradients of the parameters, if they are wanted."""
+    def draw(self) -> None:
+        """Which units the dropouts keep."""
         for layer in self.layers:
-            layer.prepare_backward(blocks)
+            layer.draw()
+
+    def begin(self, parameters: Sequence[Tensor | None]) -> Tensor:
+        """Compute with these from now on, and draw the dropouts; returns room for the output."""
+        for number, layer in enumerate(self.layers):
+            layer.use(*parameters[4 * number : 4 * number + 4])  # type: ignore[arg-type]
+        self.draw()
+        if self._output is None:
+            return self.layers[-1].give_out()
+        weight, bias = parameters[-2:]
+        assert weight is not None
+        self._output.use(weight, bias)
+        return weight.new_empty(self._rows, weight.shape[0])
+
+    def prepare_backward(self, blocks: int, *, gives_dy: bool = False) -> None:
+        """Room for the gradients of the parameters, if they are wanted.
+
+        With ``gives_dy`` whoever reads the first layer's may keep it.
+        """
+        for number, layer in enumerate(self.layers):
+            layer.prepare_backward(blocks, gives_dy=gives_dy and number == 0)
 
     def prepare_gradients(self) -> None:
-        """Room for those of the weights, which ``lawm_mlp_backward`` then makes where it can."""
-        for packed in (*(layer.packed for layer in self.layers), self._output):
-            if packed is not None:
-                packed.prepare_gradient()
+        """Room for those that ``lawm_mlp_backward`` makes where it can."""
+        for layer in self.layers:
+            layer.packed.prepare_gradients(bias=False)  # a sum of the layer's
+        if self._output is not None:
+            self._output.prepare_gradients(bias=True)
 
     def parameter_gradients(self, x: Tensor, d_out: Tensor) -> list[Tensor | None]:
         """In the order of the parameters, from the inputs and the gradients of all outputs."""
         gradients: list[Tensor | None] = []
         for layer in self.layers:
             gradients += layer.parameter_gradients(x)
-            assert layer.out is not None
+            if layer.out is None:  # the last one's, which nothing follows
+                return gradients
             x = layer.out
         return (
             gradients if self._output is None else [*gradients, *self._output.gradients(d_out, x)]

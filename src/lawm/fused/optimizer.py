@@ -80,6 +80,15 @@ class FusedAdamW(torch.optim.AdamW):
         )  # or a graph of before would not refuse them
         return loss
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As torch's, without what that does for gradients that are kept."""
+        if not set_to_none:
+            super().zero_grad(set_to_none=False)
+            return
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
     def _has_state(self, trained: list[nn.Parameter]) -> bool:
         """Of all these, as the kernel reads it."""
         states = [self.state.get(p, {}) for p in trained]

@@ -21,8 +21,9 @@ class CLinear(ctypes.Structure):
     """``Linear`` in layers.h."""
 
     _fields_ = (
-        *((name, _INT) for name in ("inputs", "outputs", "bf16")),
-        *((name, _POINTER) for name in ("forward", "backward", "bias", "gradient")),
+        *((name, _INT) for name in ("inputs", "outputs", "bf16", "stride")),
+        *((name, _POINTER) for name in ("weight", "rounded", "forward", "backward")),
+        *((name, _POINTER) for name in ("bias", "gradient", "bias_gradient")),
     )
 
 
@@ -44,7 +45,7 @@ class CLayer(ctypes.Structure):
     _fields_ = (
         ("linear", CLinear),
         *_NORM,
-        *((name, _POINTER) for name in ("out", "dy", "sums")),
+        *((name, _POINTER) for name in ("out", "dy", "sums", "gradients")),
         ("dropout", CDropout),
     )
 
@@ -55,7 +56,7 @@ class CCell(ctypes.Structure):
     _fields_ = (
         *((name, CLinear) for name in ("of_x", "of_h")),
         *_NORM,
-        *((name, _POINTER) for name in ("dy", "sums")),
+        *((name, _POINTER) for name in ("dy", "sums", "gradients")),
     )
 
 

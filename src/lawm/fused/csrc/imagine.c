@@ -123,6 +123,8 @@ static void backward_block(const Imagine *o, int64_t first, int64_t m, int64_t b
   const int64_t columns = with_u + o->action, latent = o->latent;
   float *small = work + 2 * half; /* m max(2 Z, 2 U, A), then 2 U more */
   float *pair = small + m * max_of(2 * max_of(o->stoch, latent), o->action);
+  for (int64_t n = 0; n < o->policy.layers; n++)
+    clear_sums(o->policy.layer[n].sums, block, o->policy.layer[n].linear.outputs);
   for (int64_t t = o->horizon - 1; t >= 0; t--) {
     const int64_t at = t * o->rows + first;
     const float *state = o->state + at * columns, *action = o->decoded + at * o->action;
@@ -185,11 +187,21 @@ static int over_blocks(const Imagine *o, BlockFunction *run) {
 }
 
 /* Both return 0, or 1 if memory ran out. */
-int lawm_imagine_forward(const Imagine *o) { return over_blocks(o, forward_of); }
+int lawm_imagine_forward(const Imagine *o) {
+  const Linear *all[2 * (MAX_LAYERS + 1)];
+  const Linear *others[] = {&o->decoder.linear, &o->transition.linear, &o->prior.linear,
+                            &o->cell.of_x,      &o->cell.of_h,         &o->decoder_output,
+                            &o->prior_output};
+  int count = linears_of(&o->policy, all);
+  count += linears_of(&o->action_prior, all + count);
+  pack_all(all, count, o->threads);
+  pack_all(others, sizeof(others) / sizeof(*others), o->threads);
+  return over_blocks(o, forward_of);
+}
 int lawm_imagine_backward(const Imagine *o) {
   const int failed = over_blocks(o, backward_block);
   for (int64_t n = 0; n < o->policy.layers; n++)
     add_blocks(o->policy.layer[n].sums, (o->rows + o->block - 1) / o->block,
-               o->policy.layer[n].linear.outputs);
+               o->policy.layer[n].linear.outputs, o->policy.layer[n].gradients);
   return failed;
 }

@@ -11,10 +11,13 @@
 #define MAX_LAYERS 8
 
 typedef struct { /* x W' + bias */
-  int64_t inputs, outputs, bf16;   /* bf16: multiplied in bfloat16, and packed for that */
-  const float *forward, *backward; /* W' and W, packed */
+  int64_t inputs, outputs, bf16; /* bf16: multiplied in bfloat16, and packed for that */
+  int64_t stride;
+  const float *weight;       /* W (outputs, inputs), its rows `stride` apart */
+  uint16_t *rounded;         /* bf16: room for W with an even number of columns */
+  float *forward, *backward; /* room for W' and W, packed by pack_all */
   const float *bias;
-  float *gradient; /* of the weight: left by lawm_mlp_backward where it is not NULL */
+  float *gradient, *bias_gradient; /* left by lawm_mlp_backward where they are not NULL */
 } Linear;
 
 typedef struct { /* SiLU(LayerNorm(x W' + bias)), with dropout behind it */
@@ -22,7 +25,8 @@ typedef struct { /* SiLU(LayerNorm(x W' + bias)), with dropout behind it */
   double eps;
   const float *gamma, *beta;
   float *y, *stats;
-  float *out, *dy, *sums; /* sums (blocks, 3, outputs); a backward leaves the total in the first */
+  float *out, *dy;
+  float *sums, *gradients; /* of scale, shift and bias: (blocks, 3, outputs), and all of them (3, outputs) */
   Dropout dropout;
 } Layer;
 
@@ -31,7 +35,7 @@ typedef struct { /* a GRU cell with one layer norm over all gates */
   double eps;
   const float *gamma, *beta;
   float *y, *stats;
-  float *dy, *sums;
+  float *dy, *sums, *gradients;
 } Cell;
 
 typedef struct {
@@ -39,6 +43,25 @@ typedef struct {
   Layer layer[MAX_LAYERS];
   Linear output;
 } Mlp;
+
+static inline void pack(const Linear *l) {
+#if LAWM_BF16
+  if (l->bf16) {
+    lawm_pack_weight_bf16(l->inputs, l->outputs, l->stride, l->weight, l->rounded, l->forward,
+                          l->backward);
+    return;
+  }
+#endif
+  lawm_pack(l->inputs, l->outputs, l->weight, 1, l->stride, l->forward);
+  lawm_pack(l->outputs, l->inputs, l->weight, l->stride, 1, l->backward);
+}
+
+/* Pack the weights that a forward pass and its backward pass multiply with. */
+static inline void pack_all(const Linear *const *of, int count, int64_t threads) {
+#pragma omp parallel for schedule(dynamic, 1) num_threads((int)min_of(count, threads))
+  for (int n = 0; n < count; n++)
+    if (of[n]->outputs > 0) pack(of[n]);
+}
 
 static inline void product(int64_t bf16, int64_t m, int64_t n, int64_t k, const float *a,
                            int64_t lda, const float *b, const float *init, int64_t init_stride,
@@ -161,10 +184,23 @@ static inline void mlp_backward(const Mlp *l, int64_t at, int64_t m, int64_t blo
   }
 }
 
-/* Add the sums of all blocks to those of the first, in their order. */
-static inline void add_blocks(float *sums, int64_t blocks, int64_t cols) {
-  for (int64_t b = 1; sums && b < blocks; b++)
-    for (int64_t j = 0; j < 3 * cols; j++) sums[j] += sums[b * 3 * cols + j];
+/* Write where the layers of an MLP are; returns how many that are, at most MAX_LAYERS + 1. */
+static inline int linears_of(const Mlp *l, const Linear **to) {
+  for (int64_t n = 0; n < l->layers; n++) to[n] = &l->layer[n].linear;
+  to[l->layers] = &l->output;
+  return (int)l->layers + 1;
+}
+
+static inline void clear_sums(float *sums, int64_t block, int64_t cols) {
+  if (sums) memset(sums + block * 3 * cols, 0, (size_t)(3 * cols) * sizeof(float));
+}
+
+/* The sums of all blocks together, in their order. */
+static inline void add_blocks(const float *sums, int64_t blocks, int64_t cols, float *total) {
+  if (!sums) return;
+  memset(total, 0, (size_t)(3 * cols) * sizeof(float));
+  for (int64_t b = 0; b < blocks; b++)
+    for (int64_t j = 0; j < 3 * cols; j++) total[j] += sums[b * 3 * cols + j];
 }
 
 static inline int team_of(int64_t blocks, int64_t threads) {

@@ -34,6 +34,8 @@ static void backward_block(const MlpCall *o, int64_t first, int64_t m, int64_t b
   const int64_t given = outputs > 0 ? outputs : o->mlp.layer[o->mlp.layers - 1].linear.outputs;
   float *d_x = o->d_x ? o->d_x + first * inputs : NULL;
   if (d_x) memset(d_x, 0, (size_t)(m * inputs) * sizeof(float));
+  for (int64_t n = 0; n < o->mlp.layers; n++)
+    clear_sums(o->mlp.layer[n].sums, block, o->mlp.layer[n].linear.outputs);
   mlp_backward(&o->mlp, first, m, block, o->d_out + first * given, d_x, inputs,
                work, m * widest(&o->mlp));
 }
@@ -67,18 +69,41 @@ static int weight_gradient(const MlpCall *o, const Linear *l, const float *dy, c
   return 0;
 }
 
-/* Both return 0, or 1 if memory ran out. The sums of the layers must be zero before the backward. */
-int lawm_mlp_forward(const MlpCall *o) { return over_blocks(o, forward_block); }
+/* to (cols) = the sum of all rows, of runs of rows first: less is lost to rounding. */
+static void sum_rows(int64_t threads, int64_t rows, int64_t cols, const float *x, float *to) {
+#pragma omp parallel for schedule(static) num_threads(threads_for(rows * cols, threads))
+  for (int64_t first = 0; first < cols; first += LANES) {
+    const int64_t some = min_of(LANES, cols - first);
+    float total[LANES] = {0};
+    for (int64_t i = 0; i < rows; i += LANES) {
+      float run[LANES] = {0};
+      for (int64_t r = i; r < min_of(i + LANES, rows); r++)
+        for (int64_t j = 0; j < some; j++) run[j] += x[r * cols + first + j];
+      for (int64_t j = 0; j < some; j++) total[j] += run[j];
+    }
+    memcpy(to + first, total, (size_t)some * sizeof(float));
+  }
+}
+
+/* Both return 0, or 1 if memory ran out. */
+int lawm_mlp_forward(const MlpCall *o) {
+  const Linear *all[MAX_LAYERS + 1];
+  pack_all(all, linears_of(&o->mlp, all), o->threads);
+  return over_blocks(o, forward_block);
+}
 int lawm_mlp_backward(const MlpCall *o) {
   int failed = over_blocks(o, backward_block);
   const float *x = o->x;
   int64_t x_stride = o->x_stride;
   for (int64_t n = 0; n < o->mlp.layers; n++) {
     const Layer *l = &o->mlp.layer[n];
-    add_blocks(l->sums, (o->rows + o->block - 1) / o->block, l->linear.outputs);
+    add_blocks(l->sums, (o->rows + o->block - 1) / o->block, l->linear.outputs, l->gradients);
     failed |= weight_gradient(o, &l->linear, l->dy, x, x_stride);
     x = l->out;
     x_stride = l->linear.outputs;
   }
-  return failed | weight_gradient(o, &o->mlp.output, o->d_out, x, x_stride);
+  const Linear *output = &o->mlp.output;
+  if (output->bias_gradient)
+    sum_rows(o->threads, o->rows, output->outputs, o->d_out, output->bias_gradient);
+  return failed | weight_gradient(o, output, o->d_out, x, x_stride);
 }

@@ -123,6 +123,10 @@ static void backward_block(const Observe *o, int64_t first, int64_t m, int64_t b
 }
 
 int lawm_observe_forward(const Observe *o) {
+  const Linear *all[] = {&o->posterior.linear, &o->transition.linear, &o->inverse.linear,
+                         &o->decoder.linear,   &o->cell.of_x,         &o->cell.of_h,
+                         &o->posterior_output, &o->inverse_output,    &o->decoder_output};
+  pack_all(all, sizeof(all) / sizeof(*all), o->threads);
   const int64_t blocks = (o->rows + o->block - 1) / o->block;
 #pragma omp parallel for schedule(static, 1) num_threads(team_of(blocks, o->threads))
   for (int64_t b = 0; b < blocks; b++)
@@ -130,22 +134,25 @@ int lawm_observe_forward(const Observe *o) {
   return 0;
 }
 
-/* Turns the gradients of the outputs, in place, into those of all states; the sums of the layers
- * must be zero. Returns 0, or 1 if memory ran out. */
+/* Turns the gradients of the outputs, in place, into those of all states. Returns 0, or 1 if memory
+ * ran out. */
 int lawm_observe_backward(const Observe *o) {
   const int64_t blocks = (o->rows + o->block - 1) / o->block;
+  const Layer *layers[] = {&o->posterior, &o->transition, &o->inverse, &o->decoder};
   int failed = 0;
 #pragma omp parallel for schedule(static, 1) num_threads(team_of(blocks, o->threads)) \
     reduction(| : failed)
   for (int64_t b = 0; b < blocks; b++) {
     const int64_t m = min_of(o->block, o->rows - b * o->block);
     float *work = malloc((size_t)(2 * m * widest(o)) * sizeof(float));
+    for (int n = 0; n < 4; n++) clear_sums(layers[n]->sums, b, layers[n]->linear.outputs);
+    clear_sums(o->cell.sums, b, 3 * o->deter);
     if (work) backward_block(o, b * o->block, m, b, work);
     failed |= !work;
     free(work);
   }
-  const Layer *layers[] = {&o->posterior, &o->transition, &o->inverse, &o->decoder};
-  for (int n = 0; n < 4; n++) add_blocks(layers[n]->sums, blocks, layers[n]->linear.outputs);
-  add_blocks(o->cell.sums, blocks, 3 * o->deter);
+  for (int n = 0; n < 4; n++)
+    add_blocks(layers[n]->sums, blocks, layers[n]->linear.outputs, layers[n]->gradients);
+  add_blocks(o->cell.sums, blocks, 3 * o->deter, o->cell.gradients);
   return failed;
 }

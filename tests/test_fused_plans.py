@@ -1,0 +1,111 @@
+"""What a kernel's call needs is used again by later calls, and by none at the same time."""
+
+from __future__ import annotations
+
+import pickle
+from copy import deepcopy
+
+import pytest
+import torch
+from model_factory import SMALL, disturbed, make_batch, make_model, make_spec
+
+from lawm.fused import layer_stack, observe_loop
+from lawm.fused.plans import KINDS, MOST_KEPT, Plans
+from lawm.world_model import WorldModelConfig
+from lawm.world_model_module import WorldModelModule
+
+
+class Buffers:
+    numbers = 4
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("backward", [True, False])
+def test_what_an_update_made_is_used_by_the_next_one(backward, monkeypatch):
+    made = []
+    monkeypatch.setattr(observe_loop, "CObserve", counted(observe_loop.CObserve, made))
+    monkeypatch.setattr(layer_stack, "CMlpCall", counted(layer_stack.CMlpCall, made))
+    module, counts = WorldModelModule(make_spec(), WorldModelConfig(**SMALL)), []
+    for _ in range(3):
+        loss = module.compute_loss(make_batch())[0]
+        if backward:
+            loss.backward()
+        del loss
+        counts.append(len(made))
+    assert counts[0] > 5
+    assert counts[1:] == counts[:1] * 2
+
+
+def counted(structure, made):
+    """As the structure, and remembers what it was made with."""
+
+    def make(**fields):
+        made.append(fields)
+        return structure(**fields)
+
+    return make
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_graph_that_is_kept_finds_its_numbers_as_they_were():
+    """A plan of a graph that lives is given to no other call."""
+    module, batch = disturbed(WorldModelModule(make_spec(), WorldModelConfig(**SMALL))), make_batch()
+
+    def gradients(loss, keep=False):
+        module.zero_grad()
+        loss.backward(retain_graph=keep)
+        return [p.grad.clone() for p in module.parameters() if p.grad is not None]
+
+    torch.manual_seed(0)
+    first = module.compute_loss(batch)[0]
+    expected = gradients(first, keep=True)
+    others = [module.compute_loss(make_batch(seed=5))[0] for _ in range(2)]
+    assert all(a.equal(b) for a, b in zip(gradients(first), expected, strict=True))
+    of_others = [gradients(loss) for loss in others]
+    assert not of_others[0][0].equal(expected[0])
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_copy_of_a_model_has_plans_of_its_own():
+    model, batch = make_model(), make_batch()
+    model.observe(batch)
+    copy = deepcopy(model)
+    assert copy.filter_plans is not model.filter_plans
+    with torch.no_grad():
+        copy.reward_head.output.bias.add_(1.0)
+        features = torch.randn(3, 5, 20)
+        ahead = copy.reward(features) - model.reward(features)
+    torch.testing.assert_close(ahead, torch.full((3, 5), copy.reward_unit))
+
+
+def test_an_unused_plan_is_leased_again_one_in_use_is_not():
+    plans = Plans()
+    first = plans.lease((1,), Buffers)
+    second = plans.lease((1,), Buffers)
+    assert first.plan is not second.plan
+    plan = first.plan
+    del first
+    assert plans.lease((2,), Buffers).plan is not plan
+    assert plans.lease((1,), Buffers).plan is plan
+
+
+def test_few_kinds_and_no_large_buffers_are_kept():
+    plans = Plans()
+    plan = plans.lease((0,), Buffers).plan
+    for kind in range(1, KINDS + 1):
+        plans.lease((kind,), Buffers)
+    assert plans.lease((0,), Buffers).plan is not plan
+    large = plans.lease((0, "large"), Buffers)
+    plan = large.plan
+    plan.numbers = MOST_KEPT + 1
+    del large
+    assert plans.lease((0, "large"), Buffers).plan is not plan
+
+
+def test_plans_are_neither_copied_nor_pickled():
+    plans = Plans()
+    plans.lease((1,), Buffers)
+    made = []
+    for copy in (deepcopy(plans), pickle.loads(pickle.dumps(plans))):
+        copy.lease((1,), lambda: made.append(1) or Buffers())
+    assert len(made) == 2

@@ -107,7 +107,8 @@ class LatentActionModel(nn.Module):
 
     def project_action(self, action: Tensor) -> Tensor:
         """The part of q_act that does not depend on s, for all steps at once."""
-        return self.action_layer.project(self.action_projection(action))
+        out: Tensor = self.action_projection(action, self.action_layer.linear.bias)
+        return out
 
     def project_transition(self, transition: Tensor, *, with_labels: bool) -> Tensor:
         """The part of q_free that does not depend on s, for all steps at once.
@@ -118,8 +119,13 @@ class LatentActionModel(nn.Module):
                 infers what enters the dynamics, noise would attenuate the action's effect.
         """
         dropout = self.inverse_dropout if with_labels else None
-        projected = self.inverse_input(transition, dropout=dropout, then=self.inverse_projection)
-        return self.inverse_layer.project(projected)
+        out: Tensor = self.inverse_input(
+            transition,
+            dropout=dropout,
+            then=self.inverse_projection,
+            added=self.inverse_layer.linear.bias,
+        )
+        return out
 
     def prior(self, features: Tensor) -> Tensor:
         """Parameters of ``p(u | s)``."""

@@ -25,11 +25,12 @@ class Linear(nn.Linear):
         super().__init__(in_features, out_features, bias)
         self.plans: Plans[StackPlan] = Plans()
 
-    def forward(self, input: Tensor) -> Tensor:
-        """``(..., in_features) -> (..., out_features)``."""
+    def forward(self, input: Tensor, added: Tensor | None = None) -> Tensor:
+        """``(..., in_features) -> (..., out_features)``; ``added``, a bias for one without."""
         if in_bf16() and kernels_usable(self.weight):
-            return layer_stack(input, [], self, plans=self.plans)
-        return super().forward(input)
+            return layer_stack(input, [], self, added=added, plans=self.plans)
+        out = super().forward(input)
+        return out if added is None else out + added
 
 
 class NormedLinear(nn.Module):
@@ -45,8 +46,7 @@ class NormedLinear(nn.Module):
         """The layer as a plain function ``f(x, projected=None)`` for a loop over time.
 
         ``x`` is ``(B, in_features)``; ``projected``, ``(B, out_features)``, takes the bias's place:
-        what does not depend on the recurrence is projected for all time steps at once by
-        :meth:`project`. Looking up parameters through modules costs as much as a small matrix
+        what does not depend on the recurrence is projected for all time steps at once. Looking up parameters through modules costs as much as a small matrix
         product; a bound function looks them up once.
         """
         weight, bias = self.linear.weight.t(), self.linear.bias
@@ -58,10 +58,6 @@ class NormedLinear(nn.Module):
 
         return apply
 
-    def project(self, projected: Tensor) -> Tensor:
-        """A projected part of the input, with the layer's bias: what :meth:`bind` expects."""
-        return projected + self.linear.bias
-
     def forward(
         self,
         x: Tensor,
@@ -69,19 +65,23 @@ class NormedLinear(nn.Module):
         *,
         dropout: Dropout | None = None,
         then: nn.Linear | None = None,
+        added: Tensor | None = None,
     ) -> Tensor:
-        """``(..., in_features)``, and ``(..., out_features)`` of :meth:`project`.
+        """``(..., in_features)``, and ``(..., out_features)`` in place of the bias.
 
-        ``dropout`` and ``then``, a linear layer, follow one behind the other.
+        ``dropout`` and ``then``, a linear layer, follow one behind the other; ``added`` is a bias
+        for one without.
         """
         if kernels_usable(self.linear.weight):
             layers = [(self.linear, self.norm, dropout)]
-            return layer_stack(x, layers, then, projected, plans=self.plans)
+            return layer_stack(x, layers, then, projected, added=added, plans=self.plans)
         y = self.linear(x) if projected is None else projected + x @ self.linear.weight.t()
         out = F.silu(self.norm(y))
         if dropout is not None:
             out = dropout(out)
-        return out if then is None else then(out)
+        if then is not None:
+            out = then(out)
+        return out if added is None else out + added
 
 
 class MLP(nn.Module):

@@ -100,7 +100,8 @@ class RSSM(nn.Module):
 
     def project_embed(self, embed: Tensor) -> Tensor:
         """The part of q(z|h,e) that does not depend on h, for all steps at once."""
-        return self.posterior_layer.project(self.embed_projection(embed))
+        out: Tensor = self.embed_projection(embed, self.posterior_layer.linear.bias)
+        return out
 
     def prior(self, h: Tensor) -> Tensor:
         """Parameters of ``p(z | h)``, ``(..., num_params)``."""

@@ -42,7 +42,7 @@ class StackPlan:
         self, layers: Sequence[HiddenLayer], output: nn.Linear | None, rows: int, trained: bool
     ) -> None:
         self.call = CMlpCall(block=block_rows(rows), rows=rows)
-        self.mlp = BlockMLP(layers, output, rows, trained, self.call.mlp)
+        self.mlp = BlockMLP(layers, output, rows, trained, self.call.mlp, in_one_call=True)
         self.numbers = self.mlp.numbers
 
 
@@ -52,6 +52,7 @@ def layer_stack(
     output: nn.Linear | None,
     offset: Tensor | None = None,
     *,
+    added: Tensor | None = None,
     plans: Plans[StackPlan],
 ) -> Tensor:
     """``dropout(SiLU(LayerNorm(x W' + b)))`` for each layer, then the output layer if there is one.
@@ -61,6 +62,7 @@ def layer_stack(
         layers: Linear layer, norm and perhaps dropout of each hidden layer.
         output: The linear layer behind them.
         offset: ``(..., O)`` in place of the first layer's bias.
+        added: A bias for an output layer without one.
         plans: Of whoever owns the layers.
 
     Returns:
@@ -69,6 +71,9 @@ def layer_stack(
     modules = [module for linear, norm, _ in layers for module in (linear, norm)]
     modules += [] if output is None else [output]
     parameters = [p for module in modules for p in (module.weight, module.bias)]
+    if added is not None:
+        assert parameters[-1] is None
+        parameters[-1] = added
     wanted = [x for x in (*parameters, offset) if x is not None]
     trained = torch.is_grad_enabled() and any(p.requires_grad for p in wanted)
     rows = x.float().flatten(0, -2)
@@ -111,7 +116,7 @@ class _LayerStack(Function):
         _, of_x, of_offset, *of_parameters = ctx.needs_input_grad
         d_x = torch.empty(x.shape, dtype=x.dtype) if of_x else None
         mlp.prepare_backward(num_blocks(x.shape[0]), gives_dy=of_offset)
-        if any(of_parameters) and x.shape[0] > 0:
+        if any(of_parameters):
             mlp.prepare_gradients()
         call.d_out, call.d_x = address(d_out), address(d_x)
         run_kernel("lawm_mlp_backward", call)

@@ -54,7 +54,7 @@ class PackedLinear:
         into.inputs, into.outputs, into.bf16 = inputs, outputs, self.bf16
         into.rounded, into.forward, into.backward = map(address, (rounded, *packed))
         self._into, self._keep = into, (weight, rounded, packed)
-        self._has_bias = linear.bias is not None
+        self._pairs: tuple[Tensor, Tensor] | None = None
         self._of_weight: Tensor | None = None
         self._of_bias: Tensor | None = None
         self.use(weight, linear.bias)
@@ -62,25 +62,35 @@ class PackedLinear:
     def use(self, weight: Tensor, bias: Tensor | None) -> None:
         """Multiply with these from now on; the caller keeps them alive."""
         assert weight.stride(1) == 1, weight.stride()
-        into = self._into
+        into, self._has_bias = self._into, bias is not None
         into.weight, into.stride, into.bias = address(weight), weight.stride(0), address(bias)
 
+    def keep_factors(self, rows: int) -> None:
+        """Room for those of the weight's gradient, rounded in pairs of rows as they are made."""
+        into, like, pairs = self._into, self._keep[0], -(-rows // 2)
+        x_pairs = like.new_empty(_packed_size(pairs, into.inputs))
+        dy_pairs = like.new_empty(pairs * into.outputs)
+        into.x_pairs, into.dy_pairs = address(x_pairs), address(dy_pairs)
+        self._pairs = x_pairs, dy_pairs
+
     def prepare_gradients(self, bias: bool) -> None:
-        """Room for what ``lawm_mlp_backward`` can make: the weight's in bfloat16, the bias's."""
+        """Room for what ``lawm_mlp_backward`` can make: the weight's from pairs, the bias's."""
         into, like = self._into, self._keep[0]
-        if self.bf16:
+        if self._pairs is not None:
             self._of_weight = like.new_empty(like.shape)
             into.gradient = address(self._of_weight)
         if bias and self._has_bias:
             self._of_bias = like.new_empty(like.shape[0])
             into.bias_gradient = address(self._of_bias)
 
-    def weight_gradient(self, d_out: Tensor, x: Tensor) -> Tensor:
-        """From all rows ``(rows, O)`` and ``(rows, I)``."""
+    def weight_gradient(self, d_out: Tensor | None, x: Tensor | None) -> Tensor:
+        """From all rows ``(rows, O)`` and ``(rows, I)``; None where pairs of them were kept."""
         made, self._of_weight = self._of_weight, None  # autograd copies what others hold
         if made is not None:
             self._into.gradient = None
             return made
+        assert d_out is not None
+        assert x is not None
         if not self.bf16 or len(x) == 0:
             return d_out.t() @ x
         out = d_out.new_empty(d_out.shape[1], x.shape[1])
@@ -89,7 +99,7 @@ class PackedLinear:
         checked(loaded_kernels().lawm_weight_gradient_bf16(*sizes, *of))
         return out
 
-    def gradients(self, d_out: Tensor, x: Tensor) -> list[Tensor | None]:
+    def gradients(self, d_out: Tensor, x: Tensor | None) -> list[Tensor | None]:
         """Of weight and bias."""
         of_bias, self._of_bias = self._of_bias, None
         self._into.bias_gradient = None
@@ -109,6 +119,7 @@ class _Normed:
         self._stats = self._y.new_empty(rows, 2)
         self._sums: Tensor | None = None
         self._gradients: Tensor | None = None
+        self.keeps_dy, self._own_dy = True, None
         self.dy: Tensor | None = None
         into.eps, into.y, into.stats = norm.eps, address(self._y), address(self._stats)
         self._use(norm.weight, norm.bias)
@@ -119,24 +130,25 @@ class _Normed:
     def prepare_backward(self, blocks: int, *, gives_dy: bool = False) -> None:
         """Room for the gradients of the layer's own parameters, if they are wanted.
 
-        With ``gives_dy`` whoever reads :attr:`dy` may keep it.
+        With ``gives_dy`` whoever reads :attr:`dy` may keep it; otherwise it is there where
+        :attr:`keeps_dy`.
         """
         if not self._trained:
             return
-        if self.dy is None or gives_dy:
-            self.dy = torch.empty_like(self._y)
+        if self.keeps_dy and self._own_dy is None and not gives_dy:
+            self._own_dy = torch.empty_like(self._y)
+        self.dy = torch.empty_like(self._y) if gives_dy else self._own_dy
         if self._sums is None:
             self._sums = self._y.new_empty(blocks, 3, self._y.shape[1])
         self._gradients = self._y.new_empty(3, self._y.shape[1])
         self._into.dy, self._into.sums = address(self.dy), address(self._sums)
         self._into.gradients = address(self._gradients)
 
-    def made(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What a backward pass left: ``dy`` of all rows, and gradients of scale, shift and bias."""
-        assert self.dy is not None
+    def sums(self) -> tuple[Tensor, ...]:
+        """What a backward pass left: gradients of scale, shift and bias."""
         assert self._gradients is not None
         gradients, self._gradients = self._gradients, None
-        return self.dy, *gradients.unbind()
+        return gradients.unbind()
 
 
 class BlockLayer(_Normed):
@@ -149,7 +161,7 @@ class BlockLayer(_Normed):
         trained: Whether the gradients of the layer's parameters are wanted.
         into: The structure that is filled.
         weight: In place of W, where the input has columns that the layer does not read.
-        keep_out: Keep the output also where it is not trained.
+        keep_out: Keep the output.
         dropout: Behind the layer.
     """
 
@@ -167,7 +179,7 @@ class BlockLayer(_Normed):
     ) -> None:
         super().__init__(norm, rows, linear.out_features, trained, into)
         self.packed = PackedLinear(linear, into.linear, weight)
-        self.out = torch.empty_like(self._y) if trained or keep_out else None
+        self.out = torch.empty_like(self._y) if keep_out else None
         into.out = address(self.out)
         self._dropout = dropout
 
@@ -189,10 +201,10 @@ class BlockLayer(_Normed):
         self._into.out, self.out = address(out), None
         return out
 
-    def parameter_gradients(self, x: Tensor) -> list[Tensor | None]:
+    def parameter_gradients(self, x: Tensor | None) -> list[Tensor | None]:
         """Of weight, bias, scale and shift, from the inputs of all rows ``(rows, I)``."""
-        dy, of_scale, of_shift, of_bias = self.made()
-        return [self.packed.weight_gradient(dy, x), of_bias, of_scale, of_shift]
+        of_scale, of_shift, of_bias = self.sums()
+        return [self.packed.weight_gradient(self.dy, x), of_bias, of_scale, of_shift]
 
 
 class BlockCell(_Normed):
@@ -219,8 +231,8 @@ class BlockCell(_Normed):
 
     def parameter_gradients(self, x: Tensor, h: Tensor) -> list[Tensor | None]:
         """Of weight, scale and shift, from the inputs of all rows ``(rows, X)``, ``(rows, D)``."""
-        dy, of_scale, of_shift, _ = self.made()
-        of_weight = self._of_x.weight_gradient(dy, x), self._of_h.weight_gradient(dy, h)
+        of_scale, of_shift, _ = self.sums()
+        of_weight = self._of_x.weight_gradient(self.dy, x), self._of_h.weight_gradient(self.dy, h)
         return [torch.cat(of_weight, dim=1), of_scale, of_shift]
 
 
@@ -233,6 +245,8 @@ class BlockMLP:
         rows: Of all time steps together.
         trained: Whether the gradients of its parameters are wanted.
         into: The structure that is filled.
+        in_one_call: All rows pass at once, through ``lawm_mlp_forward`` and ``_backward``, which
+            in bfloat16 keep the factors of the weights' gradients as pairs, and nothing else.
     """
 
     def __init__(
@@ -242,17 +256,31 @@ class BlockMLP:
         rows: int,
         trained: bool,
         into: CMlp,
+        *,
+        in_one_call: bool = False,
     ) -> None:
         assert len(layers) <= MAX_LAYERS, len(layers)
         into.layers, self._rows = len(layers), rows
         self.ends_in_layer = output is None
+        as_pairs = in_one_call and trained and in_bf16()
         self.layers = [
-            BlockLayer(linear, norm, rows, trained, of, dropout=dropout)
+            BlockLayer(
+                linear, norm, rows, trained, of, keep_out=trained and not as_pairs, dropout=dropout
+            )
             for (linear, norm, dropout), of in zip(layers, into.layer, strict=False)
         ]
         self._output = None if output is None else PackedLinear(output, into.output)
+        if as_pairs:
+            for layer in self.layers:
+                layer.keeps_dy = False
+            for packed in self._linears():
+                packed.keep_factors(rows)
         widths = [linear.out_features for linear, _, _ in layers]
         self.numbers = rows * max([*widths, 0 if output is None else output.out_features])
+
+    def _linears(self) -> list[PackedLinear]:
+        of_layers = [layer.packed for layer in self.layers]
+        return of_layers if self._output is None else [*of_layers, self._output]
 
     def draw(self) -> None:
         """Which units the dropouts keep."""
@@ -281,22 +309,17 @@ class BlockMLP:
 
     def prepare_gradients(self) -> None:
         """Room for those that ``lawm_mlp_backward`` makes where it can."""
-        for layer in self.layers:
-            layer.packed.prepare_gradients(bias=False)  # a sum of the layer's
-        if self._output is not None:
-            self._output.prepare_gradients(bias=True)
+        for packed in self._linears():
+            packed.prepare_gradients(bias=packed is self._output)  # a layer's is one of its sums
 
     def parameter_gradients(self, x: Tensor, d_out: Tensor) -> list[Tensor | None]:
         """In the order of the parameters, from the inputs and the gradients of all outputs."""
         gradients: list[Tensor | None] = []
+        read: Tensor | None = x
         for layer in self.layers:
-            gradients += layer.parameter_gradients(x)
-            if layer.out is None:  # the last one's, which nothing follows
-                return gradients
-            x = layer.out
-        return (
-            gradients if self._output is None else [*gradients, *self._output.gradients(d_out, x)]
-        )
+            gradients += layer.parameter_gradients(read)
+            read = layer.out
+        return gradients if self._output is None else [*gradients, *self._output.gradients(d_out, read)]
 
 
 __all__ = ["BlockCell", "BlockLayer", "BlockMLP", "HiddenLayer", "PackedLinear"]

@@ -23,7 +23,8 @@ class CLinear(ctypes.Structure):
     _fields_ = (
         *((name, _INT) for name in ("inputs", "outputs", "bf16", "stride")),
         *((name, _POINTER) for name in ("weight", "rounded", "forward", "backward")),
-        *((name, _POINTER) for name in ("bias", "gradient", "bias_gradient")),
+        *((name, _POINTER) for name in ("bias", "x_pairs", "dy_pairs")),
+        *((name, _POINTER) for name in ("gradient", "bias_gradient")),
     )
 
 

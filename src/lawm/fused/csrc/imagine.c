@@ -96,8 +96,8 @@ static void forward_block(const Imagine *o, int64_t first, int64_t m, float *wor
     float *state = o->state + at * columns, *next = state + o->rows * columns;
     float *raw = o->raw + at * 2 * latent, *u_prior = o->u_prior + at * 2 * latent;
     float *action = o->decoded + at * o->action, *params = o->z_params + at * 2 * o->stoch;
-    mlp_forward(&o->policy, at, m, state, columns, NULL, raw, work, half);
-    mlp_forward(&o->action_prior, at, m, state, columns, NULL, u_prior, work, half);
+    mlp_forward(&o->policy, 0, at, m, state, columns, NULL, raw, work, half);
+    mlp_forward(&o->action_prior, 0, at, m, state, columns, NULL, u_prior, work, half);
     for (int64_t i = 0; i < m; i++)
       choose(o, raw + i * 2 * latent, u_prior + i * 2 * latent, o->u_noise + (at + i) * latent,
              work, state + i * columns + size);

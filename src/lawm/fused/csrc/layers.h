@@ -17,6 +17,7 @@ typedef struct { /* x W' + bias */
   uint16_t *rounded;         /* bf16: room for W with an even number of columns */
   float *forward, *backward; /* room for W' and W, packed by pack_all */
   const float *bias;
+  float *x_pairs, *dy_pairs;       /* room for the factors of the gradient in bfloat16, or NULL */
   float *gradient, *bias_gradient; /* left by lawm_mlp_backward where they are not NULL */
 } Linear;
 
@@ -149,15 +150,36 @@ static inline void cell_backward(const Cell *l, int64_t at, int64_t m, int64_t b
   linear_backward(&l->of_x, m, dy, dx, l->of_x.inputs, 0);
 }
 
-/* out (m, outputs); `work` holds two blocks of the widest layer, `half` apart. `offset` is that of
- * the first layer. Without an output layer the last layer's output is the result. */
-static inline void mlp_forward(const Mlp *l, int64_t at, int64_t m, const float *x, int64_t ldx,
-                               const float *offset, float *out, float *work, int64_t half) {
+/* Keep m rows of the input, or of the gradient of the output, of all rows, for the weight's gradient. */
+static inline void keep_input(const Linear *l, int64_t rows, int64_t at, int64_t m, const float *x,
+                              int64_t ldx) {
+#if LAWM_BF16
+  if (l->x_pairs) lawm_pair_inputs(rows, at, m, l->inputs, x, ldx, l->x_pairs);
+#endif
+  (void)l, (void)rows, (void)at, (void)m, (void)x, (void)ldx;
+}
+
+static inline void keep_output(const Linear *l, int64_t at, int64_t m, const float *dy) {
+#if LAWM_BF16
+  if (l->dy_pairs) lawm_pair_outputs(at, m, l->outputs, dy, l->outputs, l->dy_pairs);
+#endif
+  (void)l, (void)at, (void)m, (void)dy;
+}
+
+/* out (m, outputs), of `rows` in all; `work` holds two blocks of the widest layer, `half` apart.
+ * `offset` is that of the first layer. Without an output layer the last layer's output is the
+ * result. */
+static inline void mlp_forward(const Mlp *l, int64_t rows, int64_t at, int64_t m, const float *x,
+                               int64_t ldx, const float *offset, float *out, float *work,
+                               int64_t half) {
   for (int64_t n = 0; n < l->layers; n++) {
+    if (n > 0) keep_input(&l->layer[n].linear, rows, at, m, x, ldx);
     x = layer_forward(&l->layer[n], at, m, x, ldx, n == 0 ? offset : NULL, work + (n % 2) * half);
     ldx = l->layer[n].linear.outputs;
   }
-  if (l->output.outputs > 0) linear_forward(&l->output, m, x, ldx, out);
+  if (l->output.outputs == 0) return;
+  if (l->layers > 0) keep_input(&l->output, rows, at, m, x, ldx);
+  linear_forward(&l->output, m, x, ldx, out);
 }
 
 /* dx += its gradient; nothing where dx is NULL. */
@@ -165,6 +187,7 @@ static inline void mlp_backward(const Mlp *l, int64_t at, int64_t m, int64_t blo
                                 const float *dout, float *dx, int64_t lddx, float *work,
                                 int64_t half) {
   const float *d = dout;
+  if (l->output.outputs > 0) keep_output(&l->output, at, m, dout);
   if (l->layers == 0) {
     if (dx) linear_backward(&l->output, m, dout, dx, lddx, 1);
     return;
@@ -176,6 +199,7 @@ static inline void mlp_backward(const Mlp *l, int64_t at, int64_t m, int64_t blo
   for (int64_t n = l->layers - 1; n >= 0; n--) {
     const Layer *layer = &l->layer[n];
     const float *dy = layer_backward(layer, at, m, block, d, work + half);
+    keep_output(&layer->linear, at, m, dy);
     if (n > 0)
       linear_backward(&layer->linear, m, dy, work, layer->linear.inputs, 0);
     else if (dx)

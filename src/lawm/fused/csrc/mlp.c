@@ -23,7 +23,7 @@ static int64_t widest(const Mlp *l) {
 static void forward_block(const MlpCall *o, int64_t first, int64_t m, int64_t block, float *work) {
   (void)block;
   const int64_t hidden = o->mlp.layer[0].linear.outputs;
-  mlp_forward(&o->mlp, first, m, o->x + first * o->x_stride, o->x_stride,
+  mlp_forward(&o->mlp, o->rows, first, m, o->x + first * o->x_stride, o->x_stride,
               o->offset ? o->offset + first * hidden : NULL,
               o->out + first * o->mlp.output.outputs, work, m * widest(&o->mlp));
 }
@@ -33,6 +33,7 @@ static void backward_block(const MlpCall *o, int64_t first, int64_t m, int64_t b
   const int64_t inputs = into->inputs, outputs = o->mlp.output.outputs;
   const int64_t given = outputs > 0 ? outputs : o->mlp.layer[o->mlp.layers - 1].linear.outputs;
   float *d_x = o->d_x ? o->d_x + first * inputs : NULL;
+  keep_input(into, o->rows, first, m, o->x + first * o->x_stride, o->x_stride);
   if (d_x) memset(d_x, 0, (size_t)(m * inputs) * sizeof(float));
   for (int64_t n = 0; n < o->mlp.layers; n++)
     clear_sums(o->mlp.layer[n].sums, block, o->mlp.layer[n].linear.outputs);
@@ -57,16 +58,20 @@ static int over_blocks(const MlpCall *o, BlockFunction *run) {
   return failed;
 }
 
-/* From the gradients of all outputs and the inputs of all rows. */
-static int weight_gradient(const MlpCall *o, const Linear *l, const float *dy, const float *x,
-                           int64_t x_stride) {
+/* Of the weights, from what the blocks kept. */
+static void weight_gradients(const MlpCall *o) {
 #if LAWM_BF16
-  if (l->gradient)
-    return lawm_weight_gradient_bf16(o->threads, o->rows, l->outputs, l->inputs, dy, l->outputs, x,
-                                     x_stride, l->gradient, l->inputs);
+  const Linear *all[MAX_LAYERS + 1];
+  const int count = linears_of(&o->mlp, all);
+#pragma omp parallel for schedule(static) num_threads((int)o->threads)
+  for (int64_t part = 0; part < o->threads; part++)
+    for (int n = 0; n < count; n++)
+      if (all[n]->gradient)
+        lawm_gradient_of_pairs(part, o->threads, o->rows, all[n]->outputs, all[n]->inputs,
+                               all[n]->dy_pairs, all[n]->x_pairs, all[n]->gradient,
+                               all[n]->inputs);
 #endif
-  (void)o, (void)l, (void)dy, (void)x, (void)x_stride;
-  return 0;
+  (void)o;
 }
 
 /* to (cols) = the sum of all rows, of runs of rows first: less is lost to rounding. */
@@ -92,18 +97,14 @@ int lawm_mlp_forward(const MlpCall *o) {
   return over_blocks(o, forward_block);
 }
 int lawm_mlp_backward(const MlpCall *o) {
-  int failed = over_blocks(o, backward_block);
-  const float *x = o->x;
-  int64_t x_stride = o->x_stride;
+  const int failed = over_blocks(o, backward_block);
+  const Linear *output = &o->mlp.output;
   for (int64_t n = 0; n < o->mlp.layers; n++) {
     const Layer *l = &o->mlp.layer[n];
     add_blocks(l->sums, (o->rows + o->block - 1) / o->block, l->linear.outputs, l->gradients);
-    failed |= weight_gradient(o, &l->linear, l->dy, x, x_stride);
-    x = l->out;
-    x_stride = l->linear.outputs;
   }
-  const Linear *output = &o->mlp.output;
   if (output->bias_gradient)
     sum_rows(o->threads, o->rows, output->outputs, o->d_out, output->bias_gradient);
-  return failed | weight_gradient(o, output, o->d_out, x, x_stride);
+  weight_gradients(o);
+  return failed;
 }

@@ -38,6 +38,17 @@ int lawm_weight_gradient_bf16(int64_t threads, int64_t rows, int64_t outputs, in
                               const float *dy, int64_t ldy, const float *x, int64_t ldx, float *out,
                               int64_t ldo);
 
+/* The same in two steps: m rows of the factors, from row `first`, which is even, rounded into room
+ * for (rows + 1) / 2 pairs of each column, columns of x as lawm_packed_size says; then one of
+ * `parts` parts of out. */
+void lawm_pair_outputs(int64_t first, int64_t m, int64_t cols, const float *dy, int64_t ldy,
+                       float *pairs);
+void lawm_pair_inputs(int64_t rows, int64_t first, int64_t m, int64_t cols, const float *x,
+                      int64_t ldx, float *pairs);
+void lawm_gradient_of_pairs(int64_t part, int64_t parts, int64_t rows, int64_t outputs,
+                            int64_t inputs, const float *dy, const float *x, float *out,
+                            int64_t ldo);
+
 /* Pack b (k, n) whose element (i, j) stands at b[i * row + j * col]; one of both is 1. */
 void lawm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *to);
 

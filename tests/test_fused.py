@@ -183,7 +183,6 @@ def test_the_loop_of_imagination_is_freed(backward, monkeypatch):
     assert alive[0]() is None
 
 
-
 def test_a_second_backward_pass_adds_the_same_gradients():
     """The loops keep what the forward pass left, and sum into memory of their own."""
     module = WorldModelModule(make_spec(), WorldModelConfig(**SMALL, action_dropout=0.3))

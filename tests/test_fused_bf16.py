@@ -13,7 +13,7 @@ from lawm.fused.build import loaded_kernels
 from lawm.fused.gaussian_kl import gaussian_kl
 from lawm.fused.kernels import enable_kernels, kernels_usable
 from lawm.fused.norm_silu import norm_silu
-from lawm.networks import Linear, NormedLinear
+from lawm.networks import MLP, Linear
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.world_model import WorldModelConfig
@@ -48,20 +48,42 @@ def autocast(enabled=True):
 def test_a_linear_layer_multiplies_rounded_factors_and_sums_in_float32(rows, inputs, outputs, bias):
     torch.manual_seed(rows * inputs + outputs)
     layer, x = Linear(inputs, outputs, bias=bias), torch.randn(rows, inputs, requires_grad=True)
+    added = None if bias else torch.randn(outputs, requires_grad=True)
     with autocast():
-        y = layer(x)
+        y = layer(x, added)
     assert y.dtype == torch.float32
     d_y = torch.randn_like(y)
     y.backward(d_y)
-    expected = rounded(x) @ rounded(layer.weight).t()
-    if bias:
-        expected = expected + layer.bias.detach()
-        torch.testing.assert_close(layer.bias.grad, d_y.sum(dim=0))
+    of_bias = layer.bias if added is None else added
+    expected = rounded(x) @ rounded(layer.weight).t() + of_bias.detach()
+    torch.testing.assert_close(of_bias.grad, d_y.sum(dim=0))
     torch.testing.assert_close(y.detach().double(), expected, rtol=1e-5, atol=1e-5)
     of_x = (rounded(d_y) @ rounded(layer.weight)).float()
     torch.testing.assert_close(x.grad, of_x, rtol=1e-5, atol=1e-5)
     of_weight = (rounded(d_y).t() @ rounded(x)).float()
-    torch.testing.assert_close(layer.weight.grad, of_weight, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(layer.weight.grad, of_weight, rtol=1e-5, atol=4e-5)
+
+
+@pytest.mark.usefixtures("bf16_products")
+@pytest.mark.parametrize("rows", [1, 17, 45, 385, 770])
+def test_gradients_of_rows_together_are_those_of_their_parts(rows):
+    """They are summed by pairs of rows, of which the last may be half of one, and by blocks."""
+    torch.manual_seed(rows)
+    network, x, d_out = MLP(37, 50, 5), torch.randn(rows, 37), torch.randn(rows, 5)
+    first = rows // 2
+
+    def gradients(*parts):
+        network.zero_grad()
+        with autocast():
+            for part in parts:
+                network(x[part]).backward(d_out[part])
+        return [p.grad.clone() for p in network.parameters()]
+
+    together = gradients(slice(None))
+    for ours, theirs in zip(together, gradients(slice(0, first), slice(first, None)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    again = gradients(slice(None))
+    assert all(a.equal(b) for a, b in zip(together, again, strict=True))
 
 
 @pytest.mark.usefixtures("bf16_products")

@@ -49,7 +49,10 @@ def counted(structure, made):
 @pytest.mark.usefixtures("kernels")
 def test_a_graph_that_is_kept_finds_its_numbers_as_they_were():
     """A plan of a graph that lives is given to no other call."""
-    module, batch = disturbed(WorldModelModule(make_spec(), WorldModelConfig(**SMALL))), make_batch()
+    module, batch = (
+        disturbed(WorldModelModule(make_spec(), WorldModelConfig(**SMALL))),
+        make_batch(),
+    )
 
     def gradients(loss, keep=False):
         module.zero_grad()

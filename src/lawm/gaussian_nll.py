@@ -23,10 +23,9 @@ def gaussian_nll(mean: Tensor, target: Tensor, std: Tensor, *, squashed: bool = 
     Returns:
         ``(..., )``.
     """
-    tensors = mean, target, std
-    if not target.requires_grad and all(x.dtype == mean.dtype for x in tensors):
-        if kernels_usable(mean):
-            return fused.gaussian_nll(mean, target, std, squashed)
+    constant_target = not (torch.is_grad_enabled() and target.requires_grad)
+    if constant_target and all(kernels_usable(x) for x in (mean, target, std)):
+        return fused.gaussian_nll(mean, target, std, squashed)
     error = ((mean.tanh() if squashed else mean) - target) / std
     constant = std.log().sum() + 0.5 * error.shape[-1] * math.log(2.0 * math.pi)
     return 0.5 * error.square().sum(dim=-1) + constant

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lawm.fused.block_mlp import HiddenLayer
 from lawm.fused.dropout import Dropout
 from lawm.fused.kernels import in_bf16, kernels_usable
 from lawm.fused.layer_stack import MAX_LAYERS, StackPlan, layer_stack
-from lawm.fused.layers import HiddenLayer
 from lawm.fused.plans import Plans
 
 NORM_EPS = 1e-3  # DreamerV3's
@@ -46,8 +46,9 @@ class NormedLinear(nn.Module):
         """The layer as a plain function ``f(x, projected=None)`` for a loop over time.
 
         ``x`` is ``(B, in_features)``; ``projected``, ``(B, out_features)``, takes the bias's place:
-        what does not depend on the recurrence is projected for all time steps at once. Looking up parameters through modules costs as much as a small matrix
-        product; a bound function looks them up once.
+        what does not depend on the recurrence is projected for all time steps at once. Looking up
+        parameters through modules costs as much as a small matrix product; a bound function looks
+        them up once.
         """
         weight, bias = self.linear.weight.t(), self.linear.bias
         shape, scale, shift = self.norm.normalized_shape, self.norm.weight, self.norm.bias

@@ -217,9 +217,7 @@ def world_model_terms(
         return dict(zip(names, source_means(by_row, rows).unbind(), strict=True))
 
     action_by_row = action_terms.mean(dim=0)  # labelled rows, what is inferred, labelled rows again
-    of_labels = torch.stack(
-        [action_by_row[:num], action_by_row[shape[1] :], align_kl.mean(dim=0)]
-    )
+    of_labels = torch.stack([action_by_row[:num], action_by_row[shape[1] :], align_kl.mean(dim=0)])
     action, align_action, align_kl_mean = source_means(of_labels, slice(None)).unbind()
     own_action = source_means(action_by_row[None, num : shape[1]], slice(None)).squeeze(0)
     zero = observation.new_zeros(())

@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from lawm.fused.layers import BlockCell, BlockLayer, BlockMLP, PackedLinear
+from lawm.fused.block_mlp import BlockMLP
+from lawm.fused.layers import BlockCell, BlockLayer
+from lawm.fused.packed_linear import PackedLinear
 from lawm.fused.structures import (
     CCell,
     CLayer,

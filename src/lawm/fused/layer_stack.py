@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from lawm.fused.layers import BlockMLP, HiddenLayer
+from lawm.fused.block_mlp import BlockMLP, HiddenLayer
 from lawm.fused.plans import Lease, Plans
 from lawm.fused.structures import (
     MAX_LAYERS,

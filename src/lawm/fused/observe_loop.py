@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lawm.fused.layers import BlockCell, BlockLayer, PackedLinear
+from lawm.fused.layers import BlockCell, BlockLayer
+from lawm.fused.packed_linear import PackedLinear
 from lawm.fused.structures import (
     CCell,
     CLayer,
@@ -220,7 +221,11 @@ class ObserveLoop:
         of_transition = self.transition.parameter_gradients(_rows(before[:, :, self.deter :]))
         assert of_transition[0] is not None
         of_z, _, of_x = torch.split(of_transition[0], self.columns, dim=1)
-        h, s, su = self.state[:, :, : self.deter], free[:, :, : self.size], free[:, :, : self.with_u]
+        h, s, su = (
+            self.state[:, :, : self.deter],
+            free[:, :, : self.size],
+            free[:, :, : self.with_u],
+        )
         return [
             *_without_bias(_both(self.posterior, self._posterior_output, h, d_z_params)),
             *(torch.cat([of_z, of_x], dim=1), *of_transition[1:]),

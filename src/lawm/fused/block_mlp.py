@@ -1,0 +1,108 @@
+"""An MLP as the kernels run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from lawm.fused.dropout import Dropout
+from lawm.fused.kernels import in_bf16
+from lawm.fused.layers import BlockLayer
+from lawm.fused.packed_linear import PackedLinear
+from lawm.fused.structures import MAX_LAYERS, CMlp
+
+HiddenLayer = tuple[nn.Linear, nn.LayerNorm, Dropout | None]  # SiLU stands before the dropout
+
+
+class BlockMLP:
+    """Normed layers and perhaps a linear output layer, on all rows of all time steps.
+
+    Args:
+        layers: Linear layer, norm and dropout of each hidden layer.
+        output: Without one the last hidden layer's output is the result.
+        rows: Of all time steps together.
+        trained: Whether the gradients of its parameters are wanted.
+        into: The structure that is filled.
+        in_one_call: All rows pass at once, through ``lawm_mlp_forward`` and ``_backward``, which
+            in bfloat16 keep the factors of the weights' gradients as pairs, and nothing else.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[HiddenLayer],
+        output: nn.Linear | None,
+        rows: int,
+        trained: bool,
+        into: CMlp,
+        *,
+        in_one_call: bool = False,
+    ) -> None:
+        assert len(layers) <= MAX_LAYERS, len(layers)
+        into.layers, self._rows = len(layers), rows
+        self.ends_in_layer = output is None
+        as_pairs = in_one_call and trained and in_bf16()
+        self.layers = [
+            BlockLayer(
+                linear, norm, rows, trained, of, keep_out=trained and not as_pairs, dropout=dropout
+            )
+            for (linear, norm, dropout), of in zip(layers, into.layer, strict=False)
+        ]
+        self._output = None if output is None else PackedLinear(output, into.output)
+        if as_pairs:
+            for layer in self.layers:
+                layer.keeps_dy = False
+            for packed in self._linears():
+                packed.keep_factors(rows)
+        widths = [linear.out_features for linear, _, _ in layers]
+        self.numbers = rows * max([*widths, 0 if output is None else output.out_features])
+
+    def _linears(self) -> list[PackedLinear]:
+        of_layers = [layer.packed for layer in self.layers]
+        return of_layers if self._output is None else [*of_layers, self._output]
+
+    def draw(self) -> None:
+        """Which units the dropouts keep."""
+        for layer in self.layers:
+            layer.draw()
+
+    def begin(self, parameters: Sequence[Tensor | None]) -> Tensor:
+        """Compute with these from now on, and draw the dropouts; returns room for the output."""
+        for number, layer in enumerate(self.layers):
+            layer.use(*parameters[4 * number : 4 * number + 4])  # type: ignore[arg-type]
+        self.draw()
+        if self._output is None:
+            return self.layers[-1].give_out()
+        weight, bias = parameters[-2:]
+        assert weight is not None
+        self._output.use(weight, bias)
+        return weight.new_empty(self._rows, weight.shape[0])
+
+    def prepare_backward(self, blocks: int, *, gives_dy: bool = False) -> None:
+        """Room for the gradients of the parameters, if they are wanted.
+
+        With ``gives_dy`` whoever reads the first layer's may keep it.
+        """
+        for number, layer in enumerate(self.layers):
+            layer.prepare_backward(blocks, gives_dy=gives_dy and number == 0)
+
+    def prepare_gradients(self) -> None:
+        """Room for those that ``lawm_mlp_backward`` makes where it can."""
+        for packed in self._linears():
+            packed.prepare_gradients(bias=packed is self._output)  # a layer's is one of its sums
+
+    def parameter_gradients(self, x: Tensor, d_out: Tensor) -> list[Tensor | None]:
+        """In the order of the parameters, from the inputs and the gradients of all outputs."""
+        gradients: list[Tensor | None] = []
+        read: Tensor | None = x
+        for layer in self.layers:
+            gradients += layer.parameter_gradients(read)
+            read = layer.out
+        return (
+            gradients
+            if self._output is None
+            else [*gradients, *self._output.gradients(d_out, read)]
+        )
+
+
+__all__ = ["BlockMLP", "HiddenLayer"]

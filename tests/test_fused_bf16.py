@@ -13,7 +13,7 @@ from lawm.fused.build import loaded_kernels
 from lawm.fused.gaussian_kl import gaussian_kl
 from lawm.fused.kernels import enable_kernels, kernels_usable
 from lawm.fused.norm_silu import norm_silu
-from lawm.networks import MLP, Linear
+from lawm.networks import MLP, Linear, NormedLinear
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.world_model import WorldModelConfig

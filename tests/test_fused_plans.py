@@ -81,6 +81,18 @@ def test_a_copy_of_a_model_has_plans_of_its_own():
     torch.testing.assert_close(ahead, torch.full((3, 5), copy.reward_unit))
 
 
+@pytest.mark.usefixtures("kernels")
+def test_what_inference_mode_made_is_used_there_alone():
+    model, batch = make_model(), make_batch()
+    for mode in (torch.inference_mode, torch.no_grad, torch.enable_grad, torch.inference_mode):
+        with mode():
+            torch.manual_seed(0)
+            features = model.observe(batch).features
+    with torch.no_grad():
+        torch.manual_seed(0)
+        torch.testing.assert_close(model.observe(batch).features, features)
+
+
 def test_an_unused_plan_is_leased_again_one_in_use_is_not():
     plans = Plans()
     first = plans.lease((1,), Buffers)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
+import torch
+
 from lawm.fused.kernels import in_bf16
 
 MOST_KEPT = 1 << 22  # numbers of the largest buffer; larger plans are made anew
@@ -41,8 +43,9 @@ class Plans(Generic[PlanT]):
         return Plans, ()
 
     def lease(self, kind: tuple[Hashable, ...], make: Callable[[], PlanT]) -> Lease[PlanT]:
-        """An unused plan of a kind of call, in the precision of now, or a new one."""
-        kind = (in_bf16(), *kind)
+        """An unused plan of a kind of call, in the precision and mode of now, or a new one."""
+        # tensors that were made in inference mode cannot be written to outside of it
+        kind = (in_bf16(), torch.is_inference_mode_enabled(), *kind)
         if kind not in self._unused and len(self._unused) >= KINDS:
             self._unused.clear()
         unused = self._unused.setdefault(kind, [])

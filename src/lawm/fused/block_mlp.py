@@ -19,7 +19,8 @@ class BlockMLP:
     """Normed layers and perhaps a linear output layer, on all rows of all time steps.
 
     Args:
-        layers: Linear layer, norm and dropout of each hidden layer.
+        layers: Linear layer, norm and dropout of each hidden layer; dropouts may differ from call
+            to call.
         output: Without one the last hidden layer's output is the result.
         rows: Of all time steps together.
         trained: Whether the gradients of its parameters are wanted.
@@ -43,10 +44,8 @@ class BlockMLP:
         self.ends_in_layer = output is None
         as_pairs = in_one_call and trained and in_bf16()
         self.layers = [
-            BlockLayer(
-                linear, norm, rows, trained, of, keep_out=trained and not as_pairs, dropout=dropout
-            )
-            for (linear, norm, dropout), of in zip(layers, into.layer, strict=False)
+            BlockLayer(linear, norm, rows, trained, of, keep_out=trained and not as_pairs)
+            for (linear, norm, _), of in zip(layers, into.layer, strict=False)
         ]
         self._output = None if output is None else PackedLinear(output, into.output)
         if as_pairs:
@@ -61,16 +60,20 @@ class BlockMLP:
         of_layers = [layer.packed for layer in self.layers]
         return of_layers if self._output is None else [*of_layers, self._output]
 
-    def draw(self) -> None:
-        """Which units the dropouts keep."""
-        for layer in self.layers:
-            layer.draw()
+    def draw(self, layers: Sequence[HiddenLayer]) -> None:
+        """Which units the dropouts of these layers keep."""
+        for layer, (_, _, dropout) in zip(self.layers, layers, strict=True):
+            layer.draw(dropout)
 
-    def begin(self, parameters: Sequence[Tensor | None]) -> Tensor:
-        """Compute with these from now on, and draw the dropouts; returns room for the output."""
+    def begin(self, parameters: Sequence[Tensor | None], layers: Sequence[HiddenLayer]) -> Tensor:
+        """Compute with these parameters from now on, and with the dropouts of these layers.
+
+        Returns:
+            Room for the output.
+        """
         for number, layer in enumerate(self.layers):
             layer.use(*parameters[4 * number : 4 * number + 4])  # type: ignore[arg-type]
-        self.draw()
+        self.draw(layers)
         if self._output is None:
             return self.layers[-1].give_out()
         weight, bias = parameters[-2:]

@@ -165,7 +165,7 @@ class _Loop:
         of_z, of_x = weight[:, : stoch.size], weight[:, stoch.size : stoch.size + action_dim]
         wide = torch.cat([of_z, weight.new_zeros(weight.shape[0], latent.size), of_x], dim=1)
         self.policy = BlockMLP(policy.hidden_layers(), policy.output, rows, trained, call.policy)
-        self.policy.draw()
+        self.policy.draw(policy.hidden_layers())
         world = (
             frozen_mlp(latent_action.prior_network, call.action_prior),
             frozen(latent_action.decoder_layer, call.decoder),

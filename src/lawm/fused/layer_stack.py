@@ -85,7 +85,7 @@ def layer_stack(
     lease = plans.lease(
         (len(rows), trained, output), lambda: StackPlan(layers, output, len(rows), trained)
     )
-    out: Tensor = _LayerStack.apply(lease, rows, offset, *parameters)  # type: ignore[no-untyped-call]
+    out: Tensor = _LayerStack.apply(lease, layers, rows, offset, *parameters)  # type: ignore[no-untyped-call]
     return out.view(*x.shape[:-1], out.shape[-1])
 
 
@@ -94,12 +94,13 @@ class _LayerStack(Function):
     def forward(
         ctx: Any,  # noqa: ANN401
         lease: Lease[StackPlan],
+        layers: Sequence[HiddenLayer],
         x: Tensor,
         offset: Tensor | None,
         *parameters: Tensor | None,  # a linear layer may have no bias
     ) -> Tensor:
         mlp, call = lease.plan.mlp, lease.plan.call
-        out = mlp.begin(parameters)
+        out = mlp.begin(parameters, layers)
         call.threads = torch.get_num_threads()
         call.x, call.x_stride, call.offset = address(x), x.stride(0), address(offset)
         call.out = None if mlp.ends_in_layer else address(out)
@@ -113,7 +114,7 @@ class _LayerStack(Function):
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, *_ = ctx.saved_tensors
         mlp, call, d_out = ctx.lease.plan.mlp, ctx.lease.plan.call, d_out.contiguous()
-        _, of_x, of_offset, *of_parameters = ctx.needs_input_grad
+        _, _, of_x, of_offset, *of_parameters = ctx.needs_input_grad
         d_x = torch.empty(x.shape, dtype=x.dtype) if of_x else None
         mlp.prepare_backward(num_blocks(x.shape[0]), gives_dy=of_offset)
         if any(of_parameters):
@@ -126,7 +127,7 @@ class _LayerStack(Function):
         if ctx.has_offset:
             gradients[1] = None  # the offset took the first bias's place
         d_offset = mlp.layers[0].dy if of_offset else None
-        return None, d_x, d_offset, *gradients
+        return None, None, d_x, d_offset, *gradients
 
 
 __all__ = ["MAX_LAYERS", "StackPlan", "layer_stack"]

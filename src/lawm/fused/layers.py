@@ -65,7 +65,6 @@ class BlockLayer(_Normed):
         into: The structure that is filled.
         weight: In place of W, where the input has columns that the layer does not read.
         keep_out: Keep the output.
-        dropout: Behind the layer.
     """
 
     def __init__(
@@ -78,25 +77,23 @@ class BlockLayer(_Normed):
         *,
         weight: Tensor | None = None,
         keep_out: bool = False,
-        dropout: Dropout | None = None,
     ) -> None:
         super().__init__(norm, rows, linear.out_features, trained, into)
         self.packed = PackedLinear(linear, into.linear, weight)
         self.out = torch.empty_like(self._y) if keep_out else None
         into.out = address(self.out)
-        self._dropout = dropout
 
     def use(self, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> None:
         """Compute with these from now on; the caller keeps them alive."""
         self.packed.use(weight, bias)
         self._use(scale, shift)
 
-    def draw(self) -> None:
-        """Which units the dropout keeps."""
-        dropout = self._dropout
-        if dropout is not None:
-            drops = dropout.drops
-            self._into.dropout = KeptUnits(dropout.p).structure if drops else CDropout()
+    def draw(self, dropout: Dropout | None) -> None:
+        """Which units this dropout keeps, behind the layer."""
+        drawn = CDropout()
+        if dropout is not None and dropout.drops:
+            drawn = KeptUnits(dropout.p).structure
+        self._into.dropout = drawn
 
     def give_out(self) -> Tensor:
         """Room for an output that is the caller's own."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -32,9 +31,13 @@ from lawm.world_model_module import WorldModelModule
 pytestmark = pytest.mark.usefixtures("kernels")
 
 
+class Parameters:
+    """Of a module."""
+
+
 def one_layer(x, weight, bias, scale, shift):
     """Of plain tensors."""
-    linear, norm = (SimpleNamespace() for _ in range(2))
+    linear, norm = Parameters(), Parameters()
     linear.weight, linear.bias, linear.out_features = weight, bias, len(weight)
     norm.weight, norm.bias, norm.eps = scale, shift, 1e-3
     return layer_stack.layer_stack(x, [(linear, norm, None)], None, plans=Plans())

@@ -10,7 +10,9 @@ import torch
 from model_factory import SMALL, disturbed, make_batch, make_model, make_spec
 
 from lawm.fused import layer_stack, observe_loop
-from lawm.fused.plans import KINDS, MOST_KEPT, Plans
+from lawm.fused.dropout import Dropout
+from lawm.fused.plans import MOST_KINDS, MOST_NUMBERS, MOST_UNUSED, Plans
+from lawm.networks import NormedLinear
 from lawm.world_model import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
@@ -69,6 +71,52 @@ def test_a_graph_that_is_kept_finds_its_numbers_as_they_were():
 
 
 @pytest.mark.usefixtures("kernels")
+def test_a_backward_pass_leaves_the_gradients_of_an_earlier_one_alone():
+    """Of the same plan, where the later one wants fewer of them."""
+    model, batch = disturbed(make_model()), make_batch()
+    model.observe(batch).inverse_posterior.square().sum().backward()
+    norm = model.latent_action.inverse_layer.norm
+    kept = {p: p.grad for p in (norm.weight, norm.bias)}
+    expected = [gradient.clone() for gradient in kept.values()]
+    assert all(gradient.any() for gradient in expected)
+    model.zero_grad()
+    model.observe(batch).z_posterior.square().sum().backward()
+    assert all(a.equal(b) for a, b in zip(kept.values(), expected, strict=True))
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("bf16", [False, True])
+def test_what_a_graph_saved_may_lie_elsewhere_in_the_backward_pass(bf16):
+    """As with activations that are kept on another device."""
+    module, batch = (
+        disturbed(WorldModelModule(make_spec(), WorldModelConfig(**SMALL))),
+        make_batch(),
+    )
+
+    def gradients(pack):
+        torch.manual_seed(0)
+        module.zero_grad()
+        hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.clone())
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), hooks:
+            loss = module.compute_loss(batch)[0]
+        loss.backward()
+        return [p.grad.clone() for p in module.parameters() if p.grad is not None]
+
+    here, elsewhere = gradients(lambda x: x), gradients(lambda x: x.detach().clone())
+    for ours, theirs in zip(elsewhere, here, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("order", [(0.0, 0.9, 0.0), (0.9, 0.0, 0.5)])
+def test_dropout_is_that_of_the_call(order):
+    layer, x = NormedLinear(5, 400), torch.randn(50, 5)
+    for p in order:
+        out = layer(x, dropout=Dropout(p) if p else None)
+        assert (out == 0).float().mean().item() == pytest.approx(p, abs=0.03)
+
+
+@pytest.mark.usefixtures("kernels")
 def test_a_copy_of_a_model_has_plans_of_its_own():
     model, batch = make_model(), make_batch()
     model.observe(batch)
@@ -107,14 +155,27 @@ def test_an_unused_plan_is_leased_again_one_in_use_is_not():
 def test_few_kinds_and_no_large_buffers_are_kept():
     plans = Plans()
     plan = plans.lease((0,), Buffers).plan
-    for kind in range(1, KINDS + 1):
+    for kind in range(1, MOST_KINDS + 1):
         plans.lease((kind,), Buffers)
     assert plans.lease((0,), Buffers).plan is not plan
     large = plans.lease((0, "large"), Buffers)
     plan = large.plan
-    plan.numbers = MOST_KEPT + 1
+    plan.numbers = MOST_NUMBERS + 1
     del large
     assert plans.lease((0, "large"), Buffers).plan is not plan
+
+
+def test_few_plans_of_a_kind_are_kept():
+    plans, made = Plans(), []
+
+    def make():
+        made.append(Buffers())
+        return made[-1]
+
+    leases = [plans.lease((1,), make) for _ in range(3 * MOST_UNUSED)]
+    del leases
+    again = [plans.lease((1,), make) for _ in range(2 * MOST_UNUSED)]
+    assert len(made) == len(again) + 2 * MOST_UNUSED
 
 
 def test_plans_are_neither_copied_nor_pickled():

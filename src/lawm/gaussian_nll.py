@@ -16,15 +16,16 @@ def gaussian_nll(mean: Tensor, target: Tensor, std: Tensor, *, squashed: bool = 
 
     Args:
         mean: ``(..., n)``; with ``squashed`` its tanh is meant.
-        target: ``(..., n)``; no gradient reaches it where the kernels run.
+        target: ``(..., n)``.
         std: ``(n,)``.
         squashed: Whether the mean lies within (-1, 1).
 
     Returns:
         ``(..., )``.
     """
-    constant_target = not (torch.is_grad_enabled() and target.requires_grad)
-    if constant_target and all(kernels_usable(x) for x in (mean, target, std)):
+    is_constant = not (torch.is_grad_enabled() and target.requires_grad)
+    is_plain = mean.shape == target.shape and mean.shape[-1] > 0
+    if is_constant and is_plain and all(kernels_usable(x) for x in (mean, target, std)):
         return fused.gaussian_nll(mean, target, std, squashed)
     error = ((mean.tanh() if squashed else mean) - target) / std
     constant = std.log().sum() + 0.5 * error.shape[-1] * math.log(2.0 * math.pi)

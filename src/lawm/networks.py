@@ -73,6 +73,7 @@ class NormedLinear(nn.Module):
         ``dropout`` and ``then``, a linear layer, follow one behind the other; ``added`` is a bias
         for one without.
         """
+        assert added is None or then is not None
         if kernels_usable(self.linear.weight):
             layers = [(self.linear, self.norm, dropout)]
             return layer_stack(x, layers, then, projected, added=added, plans=self.plans)

@@ -26,7 +26,7 @@ class BlockMLP:
         trained: Whether the gradients of its parameters are wanted.
         into: The structure that is filled.
         in_one_call: All rows pass at once, through ``lawm_mlp_forward`` and ``_backward``, which
-            in bfloat16 keep the factors of the weights' gradients as pairs, and nothing else.
+            in bfloat16 keep the factors of the weights' gradients as pairs.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class BlockMLP:
                 layer.keeps_dy = False
             for packed in self._linears():
                 packed.keep_factors(rows)
-        widths = [linear.out_features for linear, _, _ in layers]
-        self.numbers = rows * max([*widths, 0 if output is None else output.out_features])
+        widths = sum(linear.out_features for linear, _, _ in layers)
+        self.numbers = 3 * rows * widths + sum(packed.numbers for packed in self._linears())
 
     def _linears(self) -> list[PackedLinear]:
         of_layers = [layer.packed for layer in self.layers]

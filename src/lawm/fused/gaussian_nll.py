@@ -51,17 +51,18 @@ class _GaussianNll(Function):
         call = CGaussianNll(*sizes, *map(address, (mean, target, std, out)))
         run_kernel("lawm_gaussian_nll_forward", call)
         ctx.call = call
-        ctx.save_for_backward(mean, target, std)  # the structure holds their addresses
+        ctx.save_for_backward(mean, target, std)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        mean, _, std = ctx.saved_tensors
+        mean, target, std = ctx.saved_tensors
         of_mean, _, of_std, _ = ctx.needs_input_grad
         d_mean = mean.new_empty(mean.shape) if of_mean else None
         d_std = std.new_empty(std.shape) if of_std else None
         call, d_out = ctx.call, d_out.contiguous()
+        call.mean, call.target, call.std = map(address, (mean, target, std))
         call.d_out, call.d_mean, call.d_std = map(address, (d_out, d_mean, d_std))
         run_kernel("lawm_gaussian_nll_backward", call)
         return d_mean, None, d_std, None

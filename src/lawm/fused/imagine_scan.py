@@ -175,7 +175,7 @@ class _Loop:
             PackedLinear(latent_action.decoder_output, call.decoder_output),
             PackedLinear(rssm.prior_output, call.prior_output),
         )
-        self._keep = buffers, world  # their addresses are used
+        self._keep = buffers, wide, world  # their addresses are used
 
     def forward(self) -> None:
         """Fill the buffers."""

@@ -82,9 +82,8 @@ def layer_stack(
         rows = rows.contiguous()
     if offset is not None:
         offset = offset.float().flatten(0, -2).contiguous()
-    lease = plans.lease(
-        (len(rows), trained, output), lambda: StackPlan(layers, output, len(rows), trained)
-    )
+    kind = len(rows), trained, output, *((linear, norm.eps) for linear, norm, _ in layers)
+    lease = plans.lease(kind, lambda: StackPlan(layers, output, len(rows), trained))
     out: Tensor = _LayerStack.apply(lease, layers, rows, offset, *parameters)  # type: ignore[no-untyped-call]
     return out.view(*x.shape[:-1], out.shape[-1])
 
@@ -119,6 +118,7 @@ class _LayerStack(Function):
         mlp.prepare_backward(num_blocks(x.shape[0]), gives_dy=of_offset)
         if any(of_parameters):
             mlp.prepare_gradients()
+        call.x, call.x_stride = address(x), x.stride(0)
         call.d_out, call.d_x = address(d_out), address(d_x)
         run_kernel("lawm_mlp_backward", call)
         gradients: list[Tensor | None] = [None] * len(of_parameters)

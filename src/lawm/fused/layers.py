@@ -51,6 +51,7 @@ class _Normed:
         """What a backward pass left: gradients of scale, shift and bias."""
         assert self._gradients is not None
         gradients, self._gradients = self._gradients, None
+        self._into.gradients = None  # whoever gets them owns them
         return gradients.unbind()
 
 

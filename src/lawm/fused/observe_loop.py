@@ -135,7 +135,8 @@ class ObserveLoop:
         self._posterior_output = PackedLinear(rssm.posterior_output, call.posterior_output)
         self._inverse_output = PackedLinear(of.inverse_output, call.inverse_output)
         self._decoder_output = PackedLinear(of.decoder_output, call.decoder_output)
-        self.numbers = steps * rows * 3 * rssm.deter
+        hidden = 2 * rssm.transition_layer.linear.out_features + 3 * rssm.deter
+        self.numbers = 2 * self.state.numel() + 3 * steps * rows * hidden
 
     def use(self, rssm: RSSM, latent_action: LatentActionModel) -> None:
         """Compute with the parameters that these have now."""
@@ -170,19 +171,30 @@ class ObserveLoop:
         call = self.call
         call.threads, call.x_gradient = torch.get_num_threads(), inputs.inverse_gradient
         call.embed, call.next = address(embed_projected), address(inverse_projected)
-        call.z_noise, call.z_params = address(inputs.z_noise), address(z_params)
-        call.u_params, call.decoded = address(u_params), address(decoded)
+        self._point_at(inputs.z_noise, z_params, u_params, decoded)
         run_kernel("lawm_observe_forward", call)
-        features = self.state[:, :, : self.size].contiguous()
+        features = self.state[:, :, : self.size].clone(memory_format=torch.contiguous_format)
         return ObserveOutputs(features, z_params, u_params, decoded)
 
+    def _point_at(
+        self, z_noise: Tensor, z_params: Tensor, u_params: Tensor, decoded: Tensor
+    ) -> None:
+        call = self.call
+        call.z_noise, call.z_params = address(z_noise), address(z_params)
+        call.u_params, call.decoded = address(u_params), address(decoded)
+
     def backward(
-        self, d_features: Tensor | float, d_z_params: Tensor, d_u_params: Tensor | None
+        self,
+        saved: tuple[Tensor, Tensor, Tensor, Tensor],
+        d_features: Tensor | float,
+        d_z_params: Tensor,
+        d_u_params: Tensor | None,
     ) -> Tensor | None:
         """Turn the gradients of both parameters, in place, into those with all later steps' part.
 
-        ``d_u_params`` is None where nothing trains what infers actions: that part of the loop is
-        left out then.
+        ``saved`` are noise and parameters of z, parameters of u and decoded actions of
+        :meth:`forward`. ``d_u_params`` is None where nothing trains what infers actions: that part
+        of the loop is left out then.
 
         Returns:
             The gradient of the decoded actions before their tanh, ``(T, F, A)``, where the
@@ -203,6 +215,7 @@ class ObserveLoop:
             self.inverse.prepare_backward(blocks, gives_dy=True)
         if d_decoded is not None:
             self.decoder.prepare_backward(blocks)
+        self._point_at(*saved)
         self.call.d_state, self.call.d_decoded = address(d_state), address(d_decoded)
         self.call.d_z_params, self.call.d_u_params = address(d_z_params), address(d_u_params)
         run_kernel("lawm_observe_backward", self.call)

@@ -68,7 +68,7 @@ class _ObserveScan(Function):
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         out = lease.plan.forward(inputs, embed_projected, inverse_projected)
-        of_loop = out.z_params, out.u_params, out.decoded, inputs.z_noise
+        of_loop = inputs.z_noise, out.z_params, out.u_params, out.decoded
         ctx.save_for_backward(embed_projected, inverse_projected, *of_loop, *parameters)
         ctx.lease = lease
         ctx.set_materialize_grads(False)  # so that a result that nothing trains is seen as such
@@ -78,13 +78,14 @@ class _ObserveScan(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        embed, following, z_params, u_params, *_ = ctx.saved_tensors
+        embed, following, *saved = ctx.saved_tensors
+        _, z_params, u_params, _ = of_loop = saved[:4]
         loop: ObserveLoop = ctx.lease.plan
         of_features, of_z, of_u, _ = d_outputs
         d_z, d_u = _own(of_z, z_params), None
         if of_u is not None or loop.call.x_gradient:
             d_u = _own(of_u, u_params)
-        d_decoded = loop.backward(0.0 if of_features is None else of_features, d_z, d_u)
+        d_decoded = loop.backward(of_loop, 0.0 if of_features is None else of_features, d_z, d_u)
         gradients = loop.parameter_gradients(d_z, d_u, d_decoded)
         d_embed = loop.posterior.dy
         d_following = None if d_u is None else loop.inverse.dy

@@ -39,7 +39,8 @@ class PackedLinear:
         packed = torch.split(weight.new_empty(sum(sizes)), list(sizes))
         into.inputs, into.outputs, into.bf16 = inputs, outputs, self.bf16
         into.rounded, into.forward, into.backward = map(address, (rounded, *packed))
-        self._into, self._keep = into, (weight, rounded, packed)
+        self._into, self._shape, self._keep = into, weight.shape, (rounded, packed)
+        self.numbers = sum(sizes)
         self._pairs: tuple[Tensor, Tensor] | None = None
         self._of_weight: Tensor | None = None
         self._of_bias: Tensor | None = None
@@ -47,26 +48,28 @@ class PackedLinear:
 
     def use(self, weight: Tensor, bias: Tensor | None) -> None:
         """Multiply with these from now on; the caller keeps them alive."""
+        assert weight.shape == self._shape, (weight.shape, self._shape)
         assert weight.stride(1) == 1, weight.stride()
         into, self._has_bias = self._into, bias is not None
         into.weight, into.stride, into.bias = address(weight), weight.stride(0), address(bias)
 
     def keep_factors(self, rows: int) -> None:
         """Room for those of the weight's gradient, rounded in pairs of rows as they are made."""
-        into, like, pairs = self._into, self._keep[0], -(-rows // 2)
+        into, like, pairs = self._into, self._keep[1][0], -(-rows // 2)
         x_pairs = like.new_empty(_packed_size(pairs, into.inputs))
         dy_pairs = like.new_empty(pairs * into.outputs)
+        self.numbers += x_pairs.numel() + dy_pairs.numel()
         into.x_pairs, into.dy_pairs = address(x_pairs), address(dy_pairs)
         self._pairs = x_pairs, dy_pairs
 
     def prepare_gradients(self, bias: bool) -> None:
         """Room for what ``lawm_mlp_backward`` can make: the weight's from pairs, the bias's."""
-        into, like = self._into, self._keep[0]
+        into, like = self._into, self._keep[1][0]
         if self._pairs is not None:
-            self._of_weight = like.new_empty(like.shape)
+            self._of_weight = like.new_empty(self._shape)
             into.gradient = address(self._of_weight)
         if bias and self._has_bias:
-            self._of_bias = like.new_empty(like.shape[0])
+            self._of_bias = like.new_empty(self._shape[0])
             into.bias_gradient = address(self._of_bias)
 
     def weight_gradient(

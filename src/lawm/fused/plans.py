@@ -13,14 +13,15 @@ import torch
 
 from lawm.fused.kernels import in_bf16
 
-MOST_KEPT = 1 << 22  # numbers of the largest buffer; larger plans are made anew
-KINDS = 4  # of calls that are remembered, such as those of training and those of validation
+MOST_NUMBERS = 1 << 23  # of a plan that is kept, 32 MB; larger ones are made anew
+MOST_KINDS = 4  # of calls that are remembered, such as those of training and those of validation
+MOST_UNUSED = 4  # plans of a kind that are kept
 
 
 class Plan(Protocol):
     """A structure and its buffers."""
 
-    numbers: int  # of the largest buffer
+    numbers: int  # of all its buffers, about
 
 
 PlanT = TypeVar("PlanT", bound=Plan)
@@ -46,10 +47,14 @@ class Plans(Generic[PlanT]):
         """An unused plan of a kind of call, in the precision and mode of now, or a new one."""
         # tensors that were made in inference mode cannot be written to outside of it
         kind = (in_bf16(), torch.is_inference_mode_enabled(), *kind)
-        if kind not in self._unused and len(self._unused) >= KINDS:
+        if kind not in self._unused and len(self._unused) >= MOST_KINDS:
             self._unused.clear()
         unused = self._unused.setdefault(kind, [])
-        return Lease(unused.pop() if unused else make(), unused)
+        try:
+            plan = unused.pop()
+        except IndexError:
+            plan = make()
+        return Lease(plan, unused)
 
 
 class Lease(Generic[PlanT]):
@@ -59,7 +64,7 @@ class Lease(Generic[PlanT]):
         self.plan, self._unused = plan, unused
 
     def __del__(self) -> None:
-        if self.plan.numbers <= MOST_KEPT:
+        if self.plan.numbers <= MOST_NUMBERS and len(self._unused) < MOST_UNUSED:
             self._unused.append(self.plan)
 
 

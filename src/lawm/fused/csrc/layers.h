@@ -1,6 +1,7 @@
 /* Layers on a block of rows. Arrays of all time steps are (T rows, .); `at` is the first row of the
  * block among them. What only the gradients of a layer's own parameters need is NULL where these
- * are not wanted, and then passes through the caller's working memory. */
+ * are not wanted, and then passes through the caller's working memory; where an earlier call wanted
+ * them it may stand there still, but for `gradients`. */
 #ifndef LAWM_LAYERS_H
 #define LAWM_LAYERS_H
 #include <stdlib.h>
@@ -219,9 +220,9 @@ static inline void clear_sums(float *sums, int64_t block, int64_t cols) {
   if (sums) memset(sums + block * 3 * cols, 0, (size_t)(3 * cols) * sizeof(float));
 }
 
-/* The sums of all blocks together, in their order. */
+/* The sums of all blocks together, in their order; nothing where no total is wanted. */
 static inline void add_blocks(const float *sums, int64_t blocks, int64_t cols, float *total) {
-  if (!sums) return;
+  if (!sums || !total) return;
   memset(total, 0, (size_t)(3 * cols) * sizeof(float));
   for (int64_t b = 0; b < blocks; b++)
     for (int64_t j = 0; j < 3 * cols; j++) total[j] += sums[b * 3 * cols + j];

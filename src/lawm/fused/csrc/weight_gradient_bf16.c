@@ -51,7 +51,7 @@ void lawm_pair_inputs(int64_t rows, int64_t first, int64_t m, int64_t cols, cons
 
 #define OUTPUTS_OF_TILE(R)                                                                        \
   for (; o + R <= last; o += R) {                                                                 \
-    const float *init = first ? NULL : out + o * ldo + j;                                    \
+    const float *init = first ? NULL : out + o * ldo + j;                                         \
     if (width == 3 * WIDTH)                                                                       \
       tile(R, 3, n, a + o, 1, outputs, b, init, ldo, out + o * ldo + j, ldo, cols);               \
     else if (width == 2 * WIDTH)                                                                  \

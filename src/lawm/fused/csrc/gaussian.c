@@ -55,7 +55,7 @@ int lawm_gaussian_kl_backward(const GaussianKl *o) {
   return 0;
 }
 
-/* -log N(target; mean, std), summed over the dimensions. The mean is contiguous, (steps, rows, size),
+/* -log N(target; mean, std), summed over the dimensions. The mean (steps, rows, size) is contiguous,
  * the target's rows are. */
 typedef struct {
   int64_t threads, steps, rows, size, step_stride, row_stride;
@@ -93,7 +93,7 @@ int lawm_gaussian_nll_forward(const GaussianNll *o) {
 /* Returns 0, or 1 if memory ran out. */
 int lawm_gaussian_nll_backward(const GaussianNll *o) {
   const int64_t rows = o->steps * o->rows, blocks = (rows + LANES - 1) / LANES;
-  float *sums = calloc((size_t)max_of(blocks * o->size, 1), sizeof(float)); /* of each block of rows */
+  float *sums = calloc((size_t)max_of(blocks * o->size, 1), sizeof(float)); /* of each block */
   if (!sums) return 1;
 #pragma omp parallel for schedule(static) num_threads(threads_for(rows * o->size, o->threads))
   for (int64_t b = 0; b < blocks; b++)

@@ -28,7 +28,7 @@ typedef struct { /* SiLU(LayerNorm(x W' + bias)), with dropout behind it */
   const float *gamma, *beta;
   float *y, *stats;
   float *out, *dy;
-  float *sums, *gradients; /* of scale, shift and bias: (blocks, 3, outputs), and all of them (3, outputs) */
+  float *sums, *gradients; /* of scale, shift and bias: (blocks, 3, outputs), and their sum */
   Dropout dropout;
 } Layer;
 
@@ -151,7 +151,7 @@ static inline void cell_backward(const Cell *l, int64_t at, int64_t m, int64_t b
   linear_backward(&l->of_x, m, dy, dx, l->of_x.inputs, 0);
 }
 
-/* Keep m rows of the input, or of the gradient of the output, of all rows, for the weight's gradient. */
+/* Keep m of all rows of the input, or of the output's gradient, for the weight's gradient. */
 static inline void keep_input(const Linear *l, int64_t rows, int64_t at, int64_t m, const float *x,
                               int64_t ldx) {
 #if LAWM_BF16

@@ -31,7 +31,8 @@ static void forward_block(const MlpCall *o, int64_t first, int64_t m, int64_t bl
 static void backward_block(const MlpCall *o, int64_t first, int64_t m, int64_t block, float *work) {
   const Linear *into = o->mlp.layers > 0 ? &o->mlp.layer[0].linear : &o->mlp.output;
   const int64_t inputs = into->inputs, outputs = o->mlp.output.outputs;
-  const int64_t given = outputs > 0 || o->mlp.layers == 0 ? outputs : o->mlp.layer[o->mlp.layers - 1].linear.outputs;
+  const int64_t last = o->mlp.layers - 1;
+  const int64_t given = outputs > 0 || last < 0 ? outputs : o->mlp.layer[last].linear.outputs;
   float *d_x = o->d_x ? o->d_x + first * inputs : NULL;
   keep_input(into, o->rows, first, m, o->x + first * o->x_stride, o->x_stride);
   if (d_x) memset(d_x, 0, (size_t)(m * inputs) * sizeof(float));

@@ -28,6 +28,7 @@ COLOURS = {  # told apart with any colour vision (Okabe and Ito, "Color Universa
 MARKERS = dict(zip(METHODS, "osD^vPX", strict=True))
 SPREAD = 0.02  # methods stand beside each other: share of a decade between two
 DPI = 150
+LEGEND_ENTRY = 1.5  # inches, of the longest name of a method
 
 
 def draw(result: LabelEfficiency) -> matplotlib.figure.Figure:
@@ -165,7 +166,7 @@ def _legend(figure: matplotlib.figure.Figure, axes: Iterable[matplotlib.axes.Axe
         handles=[entries[name] for name in names],
         labels=[name.replace("_", " ") for name in names],
         loc="outside lower center",
-        ncols=len(names),
+        ncols=min(len(names), max(1, int(figure.get_figwidth() / LEGEND_ENTRY))),
         frameon=False,
         fontsize=9,
     )

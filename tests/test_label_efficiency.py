@@ -181,6 +181,17 @@ def test_one_seed_draws_no_interval():
     assert bars(3) == (2, 1)
 
 
+@pytest.mark.parametrize("tasks", [("walker",), ("cheetah", "walker")])
+def test_the_legend_lies_within_the_figure(tasks):
+    methods = tuple(method for method in METHODS if method != "oracle")
+    figure = draw(label_efficiency(curves(tasks=tasks, methods=methods)))
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    width, height = figure.bbox.size
+    assert 0 <= box.x0 < box.x1 <= width
+    assert 0 <= box.y0 < box.y1 <= height
+
+
 def test_without_an_oracle_there_are_the_tasks_alone(tmp_path):
     result = label_efficiency(curves(methods=("lawm", "bc")))
     assert result.overall == []

@@ -19,7 +19,8 @@ from lawm.data_modules.shard_writer import ShardWriter
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.spec import DataSpec
-from lawm.world_model import WorldModel, WorldModelConfig
+from lawm.world_model import WorldModel
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
 OBS_DIM, ACTION_DIM = 24, 6  # of walker-walk

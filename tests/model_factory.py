@@ -9,7 +9,8 @@ import torch
 
 from lawm.batch import Batch
 from lawm.spec import DataSpec, ObservationSpec
-from lawm.world_model import WorldModel, WorldModelConfig
+from lawm.world_model import WorldModel
+from lawm.world_model_config import WorldModelConfig
 
 OBS_DIM, ACTION_DIM = 5, 2
 IMAGE_SHAPE = (16, 24, 3)

@@ -20,7 +20,7 @@ from lawm.fused import build
 from lawm.fused.kernels import enable_kernels, kernels_usable
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
 

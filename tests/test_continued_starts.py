@@ -14,7 +14,8 @@ from lawm.data_modules import MixedTrajectoryDataModule
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.start_states import StartStateDataModule
-from lawm.world_model import WorldModel, WorldModelConfig
+from lawm.world_model import WorldModel
+from lawm.world_model_config import WorldModelConfig
 
 ROWS, HORIZON = 512, 10
 

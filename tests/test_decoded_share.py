@@ -8,7 +8,7 @@ from model_factory import IMAGE_SHAPE, SMALL, add_images, make_batch, make_spec
 
 from lawm.image_observations import ImageDecoder
 from lawm.spec import ObservationSpec
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
 STEPS, ROWS, FEATURES = 8, 3, 7

@@ -20,7 +20,7 @@ from lawm.imagination import rollout_reward
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.support_constraint import ConstraintConfig, ConstraintName
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
 

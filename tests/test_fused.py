@@ -14,7 +14,7 @@ from lawm.fused.kernels import enable_kernels
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.support_constraint import ConstraintConfig
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_loss import LossOptions
 from lawm.world_model_module import WorldModelModule
 

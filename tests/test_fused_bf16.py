@@ -16,7 +16,7 @@ from lawm.fused.norm_silu import norm_silu
 from lawm.networks import MLP, Linear, NormedLinear
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
 pytestmark = pytest.mark.usefixtures("kernels")

@@ -6,7 +6,7 @@ import pytest
 from model_factory import SMALL, make_batch, make_spec
 
 from lawm.fused import build
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
 pytestmark = pytest.mark.usefixtures("kernels")

@@ -25,7 +25,7 @@ from lawm.fused.plans import Plans
 from lawm.fused.softplus import softplus
 from lawm.latents import GaussianLatent
 from lawm.networks import MLP
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
 pytestmark = pytest.mark.usefixtures("kernels")

@@ -13,7 +13,7 @@ from lawm.fused import layer_stack, observe_loop
 from lawm.fused.dropout import Dropout
 from lawm.fused.plans import MOST_KINDS, MOST_NUMBERS, MOST_UNUSED, Plans
 from lawm.networks import NormedLinear
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
 

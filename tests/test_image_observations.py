@@ -15,7 +15,7 @@ from lawm.image_observations import ImageDecoder, ImageEncoder, pixel_spread, py
 from lawm.open_loop import last_frame, open_loop, standardised_error, targets
 from lawm.policy_module import LatentPolicyModule
 from lawm.spec import ObservationSpec
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_loss import LossOptions, world_model_terms
 from lawm.world_model_module import WorldModelModule
 

@@ -9,7 +9,7 @@ from linear_system import simulate, spec_of
 from small_training import STEPS, train
 
 from lawm.trained_world_model import TrainedWorldModel
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
 

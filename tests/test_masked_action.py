@@ -6,7 +6,7 @@ import torch
 from model_factory import ACTION_DIM, SMALL, make_batch, make_model, make_spec
 
 from lawm.transition_input import MaskedActionInput
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_loss import LossOptions, world_model_terms
 from lawm.world_model_module import RateConfig, WorldModelModule
 

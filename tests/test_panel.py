@@ -12,7 +12,7 @@ from linear_system import simulate, spec_of, windows
 from small_training import STEPS, train
 
 from lawm.panel import PanelFigures, measure, verdict
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_loss import LossCoefficients
 from lawm.world_model_module import RateConfig, WorldModelModule
 

@@ -9,7 +9,7 @@ from linear_system import OBS_DIM, simulate, spec_of, windows
 from small_training import EPISODES, STEPS, train
 from torchmetrics.functional import r2_score
 
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_loss import LossOptions
 from lawm.world_model_module import WorldModelModule
 

@@ -17,7 +17,8 @@ from lawm.data_modules import MixedTrajectoryDataModule
 from lawm.policy_module import LatentPolicyModule
 from lawm.start_states import StartStateDataModule
 from lawm.stop_signals import StopSignals
-from lawm.world_model import WorldModel, WorldModelConfig
+from lawm.world_model import WorldModel
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_module import RateConfig, WorldModelModule
 
 STOP, END = 5, 9

@@ -12,7 +12,7 @@ from lawm.stage_identity import (
     unknown_to,
     world_model_inputs,
 )
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 
 CONFIG = FitConfig(
     name="a",

@@ -14,7 +14,8 @@ from lawm.errors import LawmError
 from lawm.latents import GaussianLatent
 from lawm.rssm import ModelState
 from lawm.start_states import StartStateDataModule, StartStateLoader, posterior_states, share_of
-from lawm.world_model import WorldModel, WorldModelConfig
+from lawm.world_model import WorldModel
+from lawm.world_model_config import WorldModelConfig
 
 LENGTHS = (5, 9, 7, 4, 8, 6, 3)
 

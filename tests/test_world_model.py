@@ -13,7 +13,8 @@ from lawm.imagination import imagine
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.spec import DataSpec, ObservationSpec
-from lawm.world_model import WorldModel, WorldModelConfig
+from lawm.world_model import WorldModel
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_loss import LossOptions, world_model_terms
 
 variants = pytest.mark.parametrize("variant", VARIANTS)

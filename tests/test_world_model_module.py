@@ -11,7 +11,7 @@ from model_factory import SMALL, VARIANTS, make_batch, make_spec
 
 from lawm.latents import GaussianLatent
 from lawm.rate_control import TargetRate
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_loss import (
     LossCoefficients,
     LossOptions,

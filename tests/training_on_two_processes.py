@@ -16,7 +16,8 @@ from lawm.latents import GaussianLatent
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.start_states import StartStateDataModule, posterior_states, share_of
-from lawm.world_model import WorldModel, WorldModelConfig
+from lawm.world_model import WorldModel
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_module import RateConfig, WorldModelModule
 
 STEPS = 8

@@ -19,7 +19,7 @@ from lawm.run_folder import RunFolder
 from lawm.saved_run import action_prediction_module, policy_module
 from lawm.spec import DataSpec
 from lawm.stage_module import StageModule
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_loss import LossCoefficients, LossOptions
 from lawm.world_model_module import RateConfig, WorldModelModule
 

@@ -14,7 +14,8 @@ from lawm.policy_module import LatentPolicyModule
 from lawm.run_folder import RunFolder, StageFolder, open_run_folder
 from lawm.spec import DataSpec
 from lawm.support_constraint import ConstraintConfig
-from lawm.world_model import WorldModel, WorldModelConfig
+from lawm.world_model import WorldModel
+from lawm.world_model_config import WorldModelConfig
 
 CheckpointName = Literal["last", "selected", "best"]
 

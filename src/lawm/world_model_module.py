@@ -14,7 +14,8 @@ from lawm.optimizer import adamw, with_schedule
 from lawm.rate_control import FixedRate, RateControl, TargetRate
 from lawm.spec import DataSpec
 from lawm.stage_module import StageModule
-from lawm.world_model import WorldModel, WorldModelConfig
+from lawm.world_model import WorldModel
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_loss import (
     LossCoefficients,
     LossOptions,

@@ -23,7 +23,7 @@ from lawm.data_modules import MixedTrajectoryDataModule
 from lawm.imagined_actions import held_actions, imagine_held
 from lawm.open_loop import open_loop
 from lawm.rssm import ModelState
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
 CONTEXT, WINDOW = 2, 6

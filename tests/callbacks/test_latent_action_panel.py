@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lawm.callbacks.latent_action_panel import LatentActionPanelCallback
 from lawm.data_modules import MixedTrajectoryDataModule
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
 SCALARS = (

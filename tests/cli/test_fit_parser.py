@@ -7,7 +7,7 @@ from lawm.cli import main
 from lawm.cli.fit_parser import parse_fit
 from lawm.cli.fit_settings import build_parser
 from lawm.errors import LawmError
-from lawm.world_model import WorldModelConfig
+from lawm.world_model_config import WorldModelConfig
 
 
 @pytest.fixture

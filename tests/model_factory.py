@@ -21,7 +21,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "latent": {"transition_input": "latent"},
     "action_categorical": {"stoch_kind": "categorical", "latent_action_kind": "categorical"},
     "masked_action": {"transition_input": "masked_action"},
-    "drawn_action": {"inferred_actions": "draw"},
     "latent_categorical": {"transition_input": "latent", "latent_action_kind": "categorical"},
 }
 

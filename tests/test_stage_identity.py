@@ -99,18 +99,14 @@ def test_a_run_from_before_a_setting_goes_on_where_the_setting_changes_nothing()
 
 def test_a_setting_that_older_runs_lack_keeps_the_fingerprint_at_their_value():
     inputs = world_model_inputs(CONFIG, "data")
-    for key, then, other in (
-        ("world_model.options.share_weights", False, True),
-        ("world_model.model.inferred_actions", "mean", "draw"),
-    ):
-        assert fingerprint({**inputs, key: then}) == fingerprint(inputs)
-        assert fingerprint({**inputs, key: other}) != fingerprint(inputs)
+    key = "world_model.options.share_weights"
+    assert fingerprint({**inputs, key: False}) == fingerprint(inputs)
+    assert fingerprint({**inputs, key: True}) != fingerprint(inputs)
 
 
 def test_a_resumed_run_keeps_what_its_configuration_could_not_say():
     older = {"world_model": {"options": {"free_nats": 0.5}, "model": {"free_running_share": 0.5}}}
     assert unknown_to(older) == {
-        "world_model.model.inferred_actions": "mean",
         "world_model.model.reward_unit": None,
         "world_model.options.labelled_warmup_steps": 0,
         "world_model.options.share_weights": False,

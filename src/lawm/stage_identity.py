@@ -28,7 +28,6 @@ _ADDED = {
     "policy.trials": 1,
     "policy.trial_steps": 100,
     "world_model.model.free_running_share": 0.0,
-    "world_model.model.inferred_actions": "mean",
     "world_model.model.reward_unit": None,
     "world_model.options.labelled_warmup_steps": 0,
     "world_model.options.share_weights": False,
@@ -36,7 +35,6 @@ _ADDED = {
 # Of these, what no fingerprint has ever counted at that value
 _NOT_IN_FINGERPRINTS = (
     "policy.disagreement_quantile",
-    "world_model.model.inferred_actions",
     "world_model.model.reward_unit",
     "world_model.options.labelled_warmup_steps",
     "world_model.options.share_weights",

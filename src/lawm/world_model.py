@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from lawm.batch import Batch
-from lawm.categorical_inverse_dynamics import CategoricalInverseDynamics
 from lawm.filtering import filter_windows
 from lawm.fused.dropout import Dropout
 from lawm.fused.observe_loop import ObserveLoop
@@ -47,7 +46,6 @@ class Observed:
     inverse_posterior: Tensor  # (T, B, ·), q_free of all rows
     inferred_action: Tensor | None  # (T, F, A), constants that entered the recurrence, if any did
     action_prior: Tensor  # (T, B, ·), p(u | s)
-    inverse_dynamics_loss: Tensor | None  # scalar, of what draws actions, where there is such
 
 
 class WorldModel(nn.Module):
@@ -70,11 +68,6 @@ class WorldModel(nn.Module):
         self.rssm = RSSM(stoch, c.deter, c.hidden, self.encoder.size, self.transition_input.size)
         self.filter_plans: Plans[ObserveLoop] = Plans()
         self.transitions = ObservationTransitions(spec, c.embed)
-        self.inverse_dynamics = None
-        if c.inferred_actions == "draw" and c.transition_input == "action":
-            self.inverse_dynamics = CategoricalInverseDynamics(
-                self.transitions.size, c.hidden, spec.action_dim
-            )
         self.feature_dropout = Dropout(c.feature_dropout)
         features = self.rssm.feature_size
         self.latent_action = LatentActionModel(
@@ -102,8 +95,8 @@ class WorldModel(nn.Module):
         steps, rows = embed.shape[0] - 1, embed.shape[1]
         transitions = self.transitions(obs, self.encoder.split(embed), dim=0)
         action = batch.action.transpose(0, 1)
-        told, drawn = self._told(batch, action, transitions)
-        action_known = self.transition_input.known_rows(told, rows)
+        told = batch.num_labelled - self._num_free_running(batch)
+        action_known = self.transition_input.known_rows(action[:, :told], rows)
         num_known = action_known.shape[1]
         project = self.latent_action.project_transition
         inverse_projected = project(transitions[:, num_known:], with_labels=False)
@@ -140,17 +133,13 @@ class WorldModel(nn.Module):
         free = slice(num_outside - num_known, None)  # of what was inferred, the action-free rows
         inferred = None
         if filtered.inferred_action is not None:
-            inferred = filtered.inferred_action[:, free] if drawn is None else drawn
+            inferred = filtered.inferred_action[:, free]
         action_posterior = filtered.action_posterior
         if action_posterior is None:
             actions = action if inferred is None else torch.cat([action, inferred], dim=1)
             action_posterior = self.latent_action.action_posterior(
                 _first_rows(dropped, actions.shape[1]), of_action(actions)
             )
-        inverse_dynamics_loss = None
-        if self.inverse_dynamics is not None:
-            of_labelled = _first_rows(transitions, batch.num_labelled)
-            inverse_dynamics_loss = self.inverse_dynamics.loss(of_labelled, action)
         return Observed(
             embed=embed,
             h=h,
@@ -164,20 +153,7 @@ class WorldModel(nn.Module):
             inverse_posterior=torch.cat([inverse, filtered.inverse_posterior[:, free]], dim=1),
             inferred_action=inferred,
             action_prior=self.latent_action.prior(features)[:-1],
-            inverse_dynamics_loss=inverse_dynamics_loss,
         )
-
-    def _told(
-        self, batch: Batch, action: Tensor, transitions: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """Actions that the recurrence is told (T, ·, A), and those of action-free rows if drawn."""
-        num_free_running = self._num_free_running(batch)
-        told = action[:, : batch.num_labelled - num_free_running]
-        infers = self.training and batch.num_labelled < batch.num_rows
-        if self.inverse_dynamics is None or not infers:
-            return told, None
-        drawn = self.inverse_dynamics.draw(transitions[:, told.shape[1] :])
-        return torch.cat([told, drawn], dim=1), drawn[:, num_free_running:]
 
     def _num_free_running(self, batch: Batch) -> int:
         """Labelled rows whose actions the recurrence is not told."""

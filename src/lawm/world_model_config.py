@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from lawm.latents import LatentKind
 from lawm.observations import ObservationLossName, ObservationSizes
 from lawm.transition_input import TransitionInputName
-
-InferredActionsName = Literal["mean", "draw"]
 
 
 @dataclass(frozen=True)
@@ -41,10 +38,6 @@ class WorldModelConfig:
         inverse_gradient: Factor on the gradient by which the dynamics of action-free rows train
             what infers their actions, where the action enters the recurrence. Above 0 it infers
             actions that help prediction, and with few labels these are not those that were taken.
-        inferred_actions: What action-free rows are told in training, where the action enters the
-            recurrence: the ``mean``, decoded from the mode of q_free, or a ``draw`` from
-            :mod:`lawm.categorical_inverse_dynamics`, afresh in each update. Where little can be
-            inferred, as from pictures, a mean is too tame.
         observation_loss: How images are learned from: ``reconstruction``, or
             ``redundancy_reduction`` without a decoder (:mod:`lawm.redundancy_reduction`). States
             are reconstructed either way.
@@ -80,7 +73,6 @@ class WorldModelConfig:
     reward_dropout: float = 0.0
     reward_unit: float | None = None
     inverse_gradient: float = 0.0
-    inferred_actions: InferredActionsName = "mean"
     free_running_share: float = 0.0
     observation_loss: ObservationLossName = "reconstruction"
     image_depth: int = 16
@@ -103,4 +95,4 @@ class WorldModelConfig:
         )
 
 
-__all__ = ["InferredActionsName", "WorldModelConfig"]
+__all__ = ["WorldModelConfig"]

@@ -138,12 +138,7 @@ class WorldModelModule(StageModule[Batch]):
         rate = mean_rate(batch, labelled, free) if is_inferred else labelled.latent_action_kl
         loss = loss + self.rate_control.dual_loss(rate)
 
-        # Train what draws actions; it shares no parameter with the rest
-        drawing = observed.inverse_dynamics_loss
-        logs = {} if drawing is None else {"labelled/inverse_dynamics": drawing}
-        loss = loss if drawing is None else loss + drawing
-
-        logs |= {f"labelled/{name}": value for name, value in labelled.as_dict().items()}
+        logs = {f"labelled/{name}": value for name, value in labelled.as_dict().items()}
         if batch.num_rows > batch.num_labelled:
             logs |= {f"action_free/{name}": value for name, value in free.as_dict().items()}
         return loss, logs | {"loss": loss, "beta": beta}
@@ -154,8 +149,6 @@ class WorldModelModule(StageModule[Batch]):
         observed = self.model.observe(batch)
         terms, _ = world_model_terms(self.model, batch, observed, self.options)
         values = {f"held_out/{name}": value for name, value in terms.as_dict().items()}
-        if observed.inverse_dynamics_loss is not None:
-            values["held_out/inverse_dynamics"] = observed.inverse_dynamics_loss
         self.log_dict(values, batch_size=batch.num_rows, sync_dist=True)
         target = batch.action.transpose(0, 1).flatten(0, 1)
         free = self.model.observe(batch.action_free())

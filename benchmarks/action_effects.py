@@ -42,7 +42,7 @@ from lawm.rssm import ModelState
 from lawm.run_folder import open_run_folder
 from lawm.safe_yaml import read_yaml
 from lawm.saved_run import load_world_model
-from lawm.start_states import as_batch
+from lawm.posterior_episodes import as_batch
 from lawm.world_model import WorldModel
 
 HORIZONS = (1, 3, 10)  # steps

@@ -14,6 +14,7 @@ from lawm.world_model import WorldModel
 
 CONTINUED_KEY = "continued_starts"  # in a checkpoint
 _LEFT_OUT = ("world_model.", "ensemble.")
+_PRIOR = "world_model.latent_action.prior_network."
 
 
 class PolicyCheckpoint(StageModule[ModelState]):
@@ -22,12 +23,19 @@ class PolicyCheckpoint(StageModule[ModelState]):
     world_model: WorldModel  # frozen, with a checkpoint of its own
     ensemble: DynamicsEnsemble | None  # trained anew when a stage goes on, to the same weights
     prior_weight: PriorWeight
+    advantage_temperature: float | None
     continued: ContinuedStarts
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # noqa: ANN401
-        """Without the frozen world model, which has a checkpoint of its own, and the ensemble."""
+        """Without the frozen world model, which has a checkpoint of its own, and the ensemble.
+
+        A prior that was trained for the policy is a part of it.
+        """
         state = super().state_dict(*args, **kwargs)
-        return {k: v for k, v in state.items() if not k.startswith(_LEFT_OUT)}
+        kept = {k: v for k, v in state.items() if not k.startswith(_LEFT_OUT)}
+        if self.advantage_temperature is not None:
+            kept |= {k: v for k, v in state.items() if k.startswith(_PRIOR)}
+        return kept
 
     def load_state_dict(
         self,

@@ -53,6 +53,10 @@ class LatentPolicyModule(PolicyCheckpoint):
             rarely show; too large, and it exploits the model, so that returns rise and fall.
         prior_distance: Up to which distance of the policy's mode from the prior, half of its square
             in deviations, the weight falls; see :mod:`lawm.prior_weight`. 0: the weight stays.
+        advantage_temperature: The prior is trained anew on the data before the policy is, weighted
+            with exp(advantage / temperature), in deviations of the advantage: what turned out well
+            counts more; see :mod:`lawm.advantage_weighted_prior`. None: the prior of stage 1, which
+            imitates all data alike.
         target_rate: Share by which the target critic moves towards the critic at each update. Too
             slow, and the values lag behind for the whole stage: a short-sighted policy.
         learning_rate: Of Adam, actor and critic.
@@ -89,6 +93,7 @@ class LatentPolicyModule(PolicyCheckpoint):
         entropy: float = 3e-2,
         prior_weight: float = 0.15,
         prior_distance: float = 0.2,
+        advantage_temperature: float | None = None,
         target_rate: float = 0.1,
         learning_rate: float = 1e-3,
         gradient_clip: float = 10.0,
@@ -114,6 +119,7 @@ class LatentPolicyModule(PolicyCheckpoint):
         self.horizon, self.gamma, self.lambda_ = horizon, gamma, lambda_
         self.entropy_coef = entropy
         self.prior_weight = PriorWeight(prior_weight, prior_distance)
+        self.advantage_temperature = advantage_temperature
         self.target_rate = target_rate
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
         self.cooldown = cooldown

@@ -23,6 +23,7 @@ ACCESS_KEYS = ("shards", "action_free_shards", "storage", "workers", "cache_dir"
 _LENGTH_KEYS = ("max_steps",)
 # Settings that older runs do not know, with the value at which a run is as theirs were.
 _ADDED = {
+    "policy.advantage_temperature": None,
     "policy.disagreement_quantile": None,
     "policy.prior_distance": 0.0,
     "policy.trials": 1,
@@ -34,6 +35,7 @@ _ADDED = {
 }
 # Of these, what no fingerprint has ever counted at that value
 _NOT_IN_FINGERPRINTS = (
+    "policy.advantage_temperature",
     "policy.disagreement_quantile",
     "world_model.model.reward_unit",
     "world_model.options.labelled_warmup_steps",

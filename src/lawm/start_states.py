@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lawm.batch import Batch, EpisodeBatch
+from lawm.batch import EpisodeBatch
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
 from lawm.dynamics_ensemble import Transitions
 from lawm.errors import LawmError
 from lawm.policy_module import LatentPolicyModule
+from lawm.posterior_episodes import PosteriorEpisodes, as_batch, posterior_episodes
 from lawm.random_state import random_state_kept
 from lawm.rssm import ModelState
 from lawm.world_model import WorldModel
@@ -52,21 +53,16 @@ def posterior_states(model: WorldModel, episodes: Iterable[EpisodeBatch]) -> Mod
     return ModelState(torch.cat(all_h), torch.cat(all_z))
 
 
-@torch.no_grad()
 def posterior_transitions(model: WorldModel, episodes: Iterable[EpisodeBatch]) -> Transitions:
     """Every real transition, with the action that was taken or, where it is unknown, inferred."""
-    device, latent_action = next(model.parameters()).device, model.latent_action
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for chunk in episodes:
-        batch = as_batch(chunk).to(device)
-        observed = model.observe(batch)
-        before, after = observed.features[:-1], observed.features[1:]
-        free = slice(batch.num_labelled, None)
-        inferred = latent_action.latent.mode(observed.inverse_posterior[:, free])
-        inferred = latent_action.decode(before[:, free], inferred)
-        action = torch.cat([batch.action.transpose(0, 1), inferred], dim=1)
-        happened = torch.arange(len(action), device=device)[:, None] < chunk.length.to(device)
-        parts.append((before[happened], action[happened], after[happened]))
+    parts = [
+        (
+            seen.features[:-1][seen.happened],
+            seen.action[seen.happened],
+            seen.features[1:][seen.happened],
+        )
+        for seen in posterior_episodes(model, episodes)
+    ]
     return Transitions(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
@@ -96,17 +92,6 @@ def _steps_in_order(episodes: Iterable[EpisodeBatch]) -> Iterator[tuple[int, int
         for step, episode in chunk.acted_in.nonzero().tolist():
             yield done + episode, step
         done += num_episodes
-
-
-def as_batch(episodes: EpisodeBatch) -> Batch:
-    """Padded episodes as windows; what is padded must not be counted in a loss."""
-    return Batch(
-        obs=episodes.obs,
-        action=episodes.action,
-        reward=episodes.reward,
-        terminated=torch.zeros_like(episodes.reward),
-        has_reward=episodes.has_reward,
-    )
 
 
 class StartStateLoader:
@@ -204,9 +189,15 @@ class StartStateDataModule(pl.LightningDataModule):
 
     def transitions(self) -> Transitions:
         """About MAX_TRANSITIONS at most, of all processes' episodes, which are read again."""
+        return posterior_transitions(self.world_model.eval(), self._some_episodes())
+
+    def behaviour(self) -> list[PosteriorEpisodes]:
+        """Whole episodes, about MAX_TRANSITIONS at most, as for :meth:`transitions`."""
+        return list(posterior_episodes(self.world_model.eval(), self._some_episodes()))
+
+    def _some_episodes(self) -> Iterator[EpisodeBatch]:
         every = math.ceil(self.data.num_training_states / MAX_TRANSITIONS)
-        share = share_of(self.data.episodes(), 0, every)
-        return posterior_transitions(self.world_model.eval(), share)
+        return share_of(self.data.episodes(), 0, every)
 
     def describe(self, batch: ModelState) -> list[str]:
         """Where each start state of a batch comes from: shard, episode and step."""
@@ -252,7 +243,6 @@ class StartStateDataModule(pl.LightningDataModule):
 __all__ = [
     "StartStateDataModule",
     "StartStateLoader",
-    "as_batch",
     "posterior_states",
     "posterior_transitions",
     "share_of",

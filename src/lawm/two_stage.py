@@ -16,6 +16,7 @@ from lawm.callbacks.ensemble_training import EnsembleTraining
 from lawm.callbacks.imagination_pictures import ImaginationPicturesCallback
 from lawm.callbacks.latent_action_panel import LatentActionPanelCallback
 from lawm.callbacks.policy_trials import PolicyTrials, refuse_trials_beyond_the_stage
+from lawm.callbacks.prior_training import PriorTraining
 from lawm.callbacks.progress import logged
 from lawm.callbacks.throughput import num_transitions
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
@@ -243,6 +244,7 @@ class TwoStageTrainer:
             world_model.model, self._data, **self._config.start_states, seed=seed
         )
         callbacks = [
+            PriorTraining(module, starts.behaviour, seed),
             EnsembleTraining(module, starts.transitions, seed),
             PolicyTrials(module, starts.spread, lambda: self._new_policy(world_model), seed),
         ]

@@ -69,7 +69,7 @@ RANGES = {
     **dict.fromkeys(("target_rate", "disagreement_quantile"), POSITIVE_SHARE),
     "continued_share": SHARE,
     **dict.fromkeys(("continued_steps", "trials", "trial_steps"), COUNT),
-    "gradient_clip": POSITIVE,
+    **dict.fromkeys(("advantage_temperature", "gradient_clip"), POSITIVE),
     # optimisers and schedules
     **dict.fromkeys(("learning_rate", "dual_learning_rate"), POSITIVE),
     "deviation_learning_rate": POSITIVE,

@@ -1,0 +1,168 @@
+"""The prior of u, trained anew on what turned out well: stage 2 is held to good behaviour.
+
+    A_t = R_t - v(s_t)                     R_t the lambda-return along the episode
+    w_t = min(exp(A_t / (temperature std A)), 10), of mean 1
+    min E[w_t KL(q_act(u | s_t, a_t) || p(u | s_t))]
+
+A prior that imitates all data holds a policy near their average, poor attempts included. Weights of
+advantages are those of AWR (Peng et al., arXiv 1910.00177, Eq. 10, and the bound of its
+Sec. 5) and of AWAC (Nair et al., arXiv 2006.09359); on a prior that a policy may leave at a price,
+of trajectories whose actions and rewards are partly inferred, they are our own combination.
+``docs/policy-experiments.md`` has the figures.
+
+Rewards are what the model says of the states that were reached, on all trajectories alike; where an
+action is not known it is the mean of what q_free infers, as where stage 1 trained the prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lawm.networks import MLP
+from lawm.posterior_episodes import PosteriorEpisodes
+from lawm.returns import lambda_returns
+from lawm.world_model import WorldModel
+
+VALUE_UPDATES, TARGET_UPDATES = 3_000, 300  # the lambda-returns are taken anew every 300 updates
+PRIOR_UPDATES, BATCH, LEARNING_RATE = 1_500, 512, 1e-3
+GREATEST_WEIGHT = 10.0
+GRADIENT_CLIP = 10.0
+
+
+def train_prior(
+    model: WorldModel,
+    episodes: Sequence[PosteriorEpisodes],
+    temperature: float,
+    gamma: float,
+    lambda_: float,
+) -> None:
+    """Train the prior of u with weights of advantages; all else of the model stays.
+
+    Draws from torch's generators.
+
+    Args:
+        model: A trained world model.
+        episodes: Of the data, see :func:`lawm.posterior_episodes.posterior_episodes`.
+        temperature: In deviations of the advantage over the data; the lower, the choosier.
+        gamma: Discount per step.
+        lambda_: Of the lambda-returns.
+    """
+    with torch.enable_grad():
+        weight = advantage_weights(advantages(model, episodes, gamma, lambda_), temperature)
+        prior = model.latent_action.prior_network.requires_grad_(True)
+        _fit_prior(model, episodes, weight, prior)
+        prior.requires_grad_(False)
+
+
+def advantage_weights(advantage: Tensor, temperature: float) -> Tensor:
+    """``w`` of this module's head, ``(N,)``, of mean 1."""
+    spread = advantage.std().clamp_min(1e-8)
+    weight = (advantage / (temperature * spread)).exp().clamp_max(GREATEST_WEIGHT)
+    return weight / weight.mean()
+
+
+def advantages(
+    model: WorldModel, episodes: Sequence[PosteriorEpisodes], gamma: float, lambda_: float
+) -> Tensor:
+    """By how much each transition did better than its state promised, in units of return.
+
+    The value is that of the behaviour, TD(lambda) with targets that are taken anew now and then. An
+    episode that ended without being over, at a limit of time, goes on with the value of its last
+    state.
+
+    Returns:
+        ``(N,)``, one a real transition, in the order of ``features[:-1][happened]`` of each batch.
+    """
+    before = _of_transitions(episodes, [seen.features[:-1] for seen in episodes])
+    value = _Value(before, model.config.hidden)
+    optimizer = torch.optim.AdamW(value.parameters(), lr=LEARNING_RATE, weight_decay=0.1)
+    scale = model.reward_unit / (1.0 - gamma)
+    returns = torch.zeros(len(before), device=before.device)
+    for update in range(VALUE_UPDATES + 1):
+        if update % TARGET_UPDATES == 0:
+            returns = _lambda_returns(model, value.eval(), episodes, gamma, lambda_)
+            value.train()
+        if update == VALUE_UPDATES:
+            break
+        rows = torch.randint(len(before), (BATCH,), device=before.device)
+        loss = (value(before[rows]) - returns[rows] / scale).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        promised: Tensor = value.eval()(before) * scale
+        return returns - promised
+
+
+class _Value(nn.Module):
+    """v(s), of a reward's size: of standardised features, with dropout."""
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, features: Tensor, hidden: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", features.mean(dim=0))
+        self.register_buffer("spread", features.std(dim=0).clamp_min(1e-3))
+        self.network = MLP(features.shape[-1], hidden, 1, dropout=0.1)
+        self.to(features.device)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(..., D + Z) -> (...)``."""
+        out: Tensor = self.network((features - self.mean) / self.spread).squeeze(-1)
+        return out
+
+
+@torch.no_grad()
+def _lambda_returns(
+    model: WorldModel,
+    value: _Value,
+    episodes: Sequence[PosteriorEpisodes],
+    gamma: float,
+    lambda_: float,
+) -> Tensor:
+    scale = model.reward_unit / (1.0 - gamma)
+    parts = []
+    for seen in episodes:
+        after = seen.features[1:]
+        steps = torch.arange(len(after), device=after.device)[:, None]
+        is_last = steps == seen.length - 1
+        discount = gamma * (1.0 - (is_last & seen.terminated).float())
+        goes_on = lambda_ * (1.0 - is_last.float())  # nothing behind it is a part of its return
+        parts.append(lambda_returns(model.reward(after), discount, value(after) * scale, goes_on))
+    return _of_transitions(episodes, parts)
+
+
+def _fit_prior(
+    model: WorldModel, episodes: Sequence[PosteriorEpisodes], weight: Tensor, prior: nn.Module
+) -> None:
+    latent_action = model.latent_action
+    features = _of_transitions(episodes, [seen.features[:-1] for seen in episodes])
+    action = _of_transitions(episodes, [seen.action for seen in episodes])
+    optimizer = torch.optim.AdamW(prior.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda update: min(1.0, 2.0 * (1.0 - update / PRIOR_UPDATES))
+    )
+    for _ in range(PRIOR_UPDATES):
+        rows = torch.randint(len(features), (BATCH,), device=features.device)
+        with torch.no_grad():
+            projected = latent_action.project_action(action[rows])
+            posterior = latent_action.action_posterior(features[rows], projected)
+        kl = latent_action.latent.total_kl(posterior, latent_action.prior(features[rows]))
+        loss: Tensor = (kl * weight[rows]).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(prior.parameters(), GRADIENT_CLIP)
+        optimizer.step()
+        schedule.step()
+
+
+def _of_transitions(episodes: Sequence[PosteriorEpisodes], values: Sequence[Tensor]) -> Tensor:
+    """``(T, N, ...)`` of each batch to ``(transitions, ...)`` of all."""
+    return torch.cat([x[seen.happened] for seen, x in zip(episodes, values, strict=True)])
+
+
+__all__ = ["advantage_weights", "advantages", "train_prior"]

@@ -20,6 +20,7 @@ class HeldToPrior(Protocol):
 
     world_model: WorldModel
     advantage_temperature: float | None
+    advantage_updates: int
     gamma: float
     lambda_: float
 
@@ -58,6 +59,7 @@ class PriorTraining(pl.Callback):
                     module.advantage_temperature,
                     module.gamma,
                     module.lambda_,
+                    module.advantage_updates,
                 )
         state = {name: value.cpu() for name, value in prior.state_dict().items()}
         prior.load_state_dict(trainer.strategy.broadcast(state))

@@ -17,9 +17,7 @@ STEPS, EPISODES = 12, 40
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch):
-    for name, value in (("VALUE_UPDATES", 400), ("TARGET_UPDATES", 100), ("PRIOR_UPDATES", 300)):
-        monkeypatch.setattr(advantage_weighted_prior, name, value)
+def small_batches(monkeypatch):
     monkeypatch.setattr(advantage_weighted_prior, "BATCH", 64)
 
 
@@ -56,7 +54,7 @@ def test_an_advantage_is_what_a_transition_did_better_than_its_state_promised():
     model = rewarded_model()
     seen, sign = good_and_bad(model)
     torch.manual_seed(0)
-    advantage = advantages(model, [seen], gamma=0.5, lambda_=0.9).view(STEPS, EPISODES)
+    advantage = advantages(model, [seen], gamma=0.5, lambda_=0.9, updates=400).view(STEPS, EPISODES)
     assert advantage.shape == sign.shape
     assert advantage[sign > 0].mean() - advantage[sign < 0].mean() == pytest.approx(1.0, abs=0.4)
     assert abs(float(advantage.mean())) < 0.2
@@ -69,13 +67,13 @@ def test_batches_of_episodes_are_told_apart_and_padding_counts_for_nothing():
     length[:5] = 4
     padded = episodes_of(seen.features, seen.action, length)
     torch.manual_seed(0)
-    some = advantages(model, [padded], 0.9, 0.9)
+    some = advantages(model, [padded], 0.9, 0.9, 400)
     assert len(some) == int(length.sum())
     noisy = padded.features.clone()
     for row in range(5):
         noisy[5:, row] = 100.0 * torch.randn_like(noisy[5:, row])
     torch.manual_seed(0)
-    same = advantages(model, [episodes_of(noisy, seen.action, length)], 0.9, 0.9)
+    same = advantages(model, [episodes_of(noisy, seen.action, length)], 0.9, 0.9, 400)
     torch.testing.assert_close(same, some)
 
 
@@ -124,7 +122,7 @@ def test_the_prior_comes_to_expect_what_turned_out_well_and_nothing_else_moves(k
         return float(kl[sign > 0].mean()), float(kl[sign < 0].mean())
 
     torch.manual_seed(0)
-    train_prior(model, [seen], temperature=0.5, gamma=0.5, lambda_=0.9)
+    train_prior(model, [seen], temperature=0.5, gamma=0.5, lambda_=0.9, updates=300)
     good, bad = distance()
     assert good < bad
     for name, value in model.state_dict().items():
@@ -133,7 +131,7 @@ def test_the_prior_comes_to_expect_what_turned_out_well_and_nothing_else_moves(k
     assert not any(p.requires_grad for p in model.parameters())
 
     torch.manual_seed(0)
-    train_prior(model, [seen], temperature=1000.0, gamma=0.5, lambda_=0.9)
+    train_prior(model, [seen], temperature=1000.0, gamma=0.5, lambda_=0.9, updates=300)
     alike_good, alike_bad = distance()
     assert alike_bad - alike_good < 0.5 * (bad - good), "that imitates both"
 

@@ -26,8 +26,8 @@ from lawm.posterior_episodes import PosteriorEpisodes
 from lawm.returns import lambda_returns
 from lawm.world_model import WorldModel
 
-VALUE_UPDATES, TARGET_UPDATES = 3_000, 300  # the lambda-returns are taken anew every 300 updates
-PRIOR_UPDATES, BATCH, LEARNING_RATE = 1_500, 512, 1e-3
+BATCH, LEARNING_RATE = 512, 1e-3
+TARGETS = 10  # times that the lambda-returns are taken anew
 GREATEST_WEIGHT = 10.0
 GRADIENT_CLIP = 10.0
 
@@ -38,6 +38,7 @@ def train_prior(
     temperature: float,
     gamma: float,
     lambda_: float,
+    updates: int,
 ) -> None:
     """Train the prior of u with weights of advantages; all else of the model stays.
 
@@ -49,11 +50,13 @@ def train_prior(
         temperature: In deviations of the advantage over the data; the lower, the choosier.
         gamma: Discount per step.
         lambda_: Of the lambda-returns.
+        updates: Of the prior; the value, which is new, has twice as many before.
     """
     with torch.enable_grad():
-        weight = advantage_weights(advantages(model, episodes, gamma, lambda_), temperature)
+        advantage = advantages(model, episodes, gamma, lambda_, 2 * updates)
+        weight = advantage_weights(advantage, temperature)
         prior = model.latent_action.prior_network.requires_grad_(True)
-        _fit_prior(model, episodes, weight, prior)
+        _fit_prior(model, episodes, weight, prior, updates)
         prior.requires_grad_(False)
 
 
@@ -65,11 +68,15 @@ def advantage_weights(advantage: Tensor, temperature: float) -> Tensor:
 
 
 def advantages(
-    model: WorldModel, episodes: Sequence[PosteriorEpisodes], gamma: float, lambda_: float
+    model: WorldModel,
+    episodes: Sequence[PosteriorEpisodes],
+    gamma: float,
+    lambda_: float,
+    updates: int,
 ) -> Tensor:
     """By how much each transition did better than its state promised, in units of return.
 
-    The value is that of the behaviour, TD(lambda) with targets that are taken anew now and then. An
+    The value is that of the behaviour, TD(lambda) with targets that are taken anew ten times. An
     episode that ended without being over, at a limit of time, goes on with the value of its last
     state.
 
@@ -81,12 +88,10 @@ def advantages(
     optimizer = torch.optim.AdamW(value.parameters(), lr=LEARNING_RATE, weight_decay=0.1)
     scale = model.reward_unit / (1.0 - gamma)
     returns = torch.zeros(len(before), device=before.device)
-    for update in range(VALUE_UPDATES + 1):
-        if update % TARGET_UPDATES == 0:
+    for update in range(updates):
+        if update % -(-updates // TARGETS) == 0:
             returns = _lambda_returns(model, value.eval(), episodes, gamma, lambda_)
             value.train()
-        if update == VALUE_UPDATES:
-            break
         rows = torch.randint(len(before), (BATCH,), device=before.device)
         loss = (value(before[rows]) - returns[rows] / scale).square().mean()
         optimizer.zero_grad()
@@ -94,7 +99,7 @@ def advantages(
         optimizer.step()
     with torch.no_grad():
         promised: Tensor = value.eval()(before) * scale
-        return returns - promised
+        return _lambda_returns(model, value, episodes, gamma, lambda_) - promised
 
 
 class _Value(nn.Module):
@@ -137,16 +142,20 @@ def _lambda_returns(
 
 
 def _fit_prior(
-    model: WorldModel, episodes: Sequence[PosteriorEpisodes], weight: Tensor, prior: nn.Module
+    model: WorldModel,
+    episodes: Sequence[PosteriorEpisodes],
+    weight: Tensor,
+    prior: nn.Module,
+    updates: int,
 ) -> None:
     latent_action = model.latent_action
     features = _of_transitions(episodes, [seen.features[:-1] for seen in episodes])
     action = _of_transitions(episodes, [seen.action for seen in episodes])
     optimizer = torch.optim.AdamW(prior.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda update: min(1.0, 2.0 * (1.0 - update / PRIOR_UPDATES))
+        optimizer, lambda update: min(1.0, 2.0 * (1.0 - update / updates))
     )
-    for _ in range(PRIOR_UPDATES):
+    for _ in range(updates):
         rows = torch.randint(len(features), (BATCH,), device=features.device)
         with torch.no_grad():
             projected = latent_action.project_action(action[rows])

@@ -57,6 +57,8 @@ class LatentPolicyModule(PolicyCheckpoint):
             with exp(advantage / temperature), in deviations of the advantage: what turned out well
             counts more; see :mod:`lawm.advantage_weighted_prior`. None: the prior of stage 1, which
             imitates all data alike.
+        advantage_updates: Of the prior then; those of the value behind the advantage are twice as
+            many.
         target_rate: Share by which the target critic moves towards the critic at each update. Too
             slow, and the values lag behind for the whole stage: a short-sighted policy.
         learning_rate: Of Adam, actor and critic.
@@ -94,6 +96,7 @@ class LatentPolicyModule(PolicyCheckpoint):
         prior_weight: float = 0.15,
         prior_distance: float = 0.2,
         advantage_temperature: float | None = None,
+        advantage_updates: int = 1_500,
         target_rate: float = 0.1,
         learning_rate: float = 1e-3,
         gradient_clip: float = 10.0,
@@ -120,6 +123,7 @@ class LatentPolicyModule(PolicyCheckpoint):
         self.entropy_coef = entropy
         self.prior_weight = PriorWeight(prior_weight, prior_distance)
         self.advantage_temperature = advantage_temperature
+        self.advantage_updates = advantage_updates
         self.target_rate = target_rate
         self.learning_rate, self.gradient_clip = learning_rate, gradient_clip
         self.cooldown = cooldown

@@ -24,6 +24,7 @@ _LENGTH_KEYS = ("max_steps",)
 # Settings that older runs do not know, with the value at which a run is as theirs were.
 _ADDED = {
     "policy.advantage_temperature": None,
+    "policy.advantage_updates": 1_500,
     "policy.disagreement_quantile": None,
     "policy.prior_distance": 0.0,
     "policy.trials": 1,
@@ -36,6 +37,7 @@ _ADDED = {
 # Of these, what no fingerprint has ever counted at that value
 _NOT_IN_FINGERPRINTS = (
     "policy.advantage_temperature",
+    "policy.advantage_updates",
     "policy.disagreement_quantile",
     "world_model.model.reward_unit",
     "world_model.options.labelled_warmup_steps",

@@ -7,17 +7,10 @@ import torch
 from tiny_runs import tiny_fit
 
 import lawm
-from lawm import advantage_weighted_prior
 from lawm.cli import main
 
-OPTION = ("--policy.advantage_temperature", "0.5")
+OPTION = ("--policy.advantage_temperature", "0.5", "--policy.advantage_updates", "30")
 PRIOR = "latent_action.prior_network."
-
-
-@pytest.fixture(autouse=True)
-def short(monkeypatch):
-    for name, value in (("VALUE_UPDATES", 30), ("TARGET_UPDATES", 10), ("PRIOR_UPDATES", 30)):
-        monkeypatch.setattr(advantage_weighted_prior, name, value)
 
 
 def weights(run, stage):

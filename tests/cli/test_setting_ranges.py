@@ -31,7 +31,10 @@ def test_every_number_has_a_range_and_its_default_lies_in_it():
     last = {key.rpartition(".")[2] for key, _ in found}
     assert len(found) > 60
     assert last - CHECKED_ELSEWHERE <= set(RANGES)
-    optional = {"inverse_kl_gradient", "reward_unit", "disagreement_quantile"}
+    optional = {
+        *("inverse_kl_gradient", "reward_unit"),
+        *("disagreement_quantile", "advantage_temperature"),
+    }
     assert set(RANGES) - last == optional, "None by default, all others are numbers"
     check_ranges(build_parser().get_defaults().as_dict())
 

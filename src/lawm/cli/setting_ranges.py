@@ -68,7 +68,7 @@ RANGES = {
     **dict.fromkeys(("entropy", "prior_weight", "prior_distance"), NOT_NEGATIVE),
     **dict.fromkeys(("target_rate", "disagreement_quantile"), POSITIVE_SHARE),
     "continued_share": SHARE,
-    **dict.fromkeys(("continued_steps", "trials", "trial_steps"), COUNT),
+    **dict.fromkeys(("advantage_updates", "continued_steps", "trials", "trial_steps"), COUNT),
     **dict.fromkeys(("advantage_temperature", "gradient_clip"), POSITIVE),
     # optimisers and schedules
     **dict.fromkeys(("learning_rate", "dual_learning_rate"), POSITIVE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from lawm.advantage_weighted_prior import train_prior
 from lawm.posterior_episodes import PosteriorEpisodes
 from lawm.random_state import random_state_kept
 from lawm.world_model import WorldModel
+
+_log = logging.getLogger(__name__)
 
 
 class HeldToPrior(Protocol):
@@ -53,6 +56,12 @@ class PriorTraining(pl.Callback):
         with random_state_kept(pl_module.device):
             torch.manual_seed(self._seed)
             if trainer.is_global_zero:
+                _log.info(
+                    "The prior of latent actions is trained anew on what turned out well: "
+                    "%d updates (policy.advantage_temperature %g).",
+                    module.advantage_updates,
+                    module.advantage_temperature,
+                )
                 train_prior(
                     module.world_model,
                     self._behaviour(),

@@ -104,6 +104,17 @@ def test_a_setting_that_older_runs_lack_keeps_the_fingerprint_at_their_value():
     assert fingerprint({**inputs, key: True}) != fingerprint(inputs)
 
 
+def test_an_addition_to_stage_2_keeps_the_fingerprint_of_runs_before_it():
+    before = policy_inputs(replace(CONFIG, policy={"horizon": 5}), "w")
+    off = {"horizon": 5, "advantage_temperature": None, "advantage_updates": 1500}
+    here = policy_inputs(replace(CONFIG, policy=off), "w")
+    assert differences(before, here) == []
+    assert fingerprint(here) == fingerprint(before)
+    on = policy_inputs(replace(CONFIG, policy={**off, "advantage_temperature": 0.5}), "w")
+    assert differences(before, on) == ["policy.advantage_temperature (None there, 0.5 here)"]
+    assert fingerprint(on) != fingerprint(before)
+
+
 def test_a_resumed_run_keeps_what_its_configuration_could_not_say():
     older = {"world_model": {"options": {"free_nats": 0.5}, "model": {"free_running_share": 0.5}}}
     assert unknown_to(older) == {

@@ -100,10 +100,10 @@ def test_the_hash_tells_what_decides_a_result_and_nothing_else():
     assert digest(stages=watched) == same, "who watches changes nothing"
     assert digest(model={"image_depth": 32}) == same, "of states it decides nothing"
     assert digest(model={"free_running_share": 0.0}) == same, "as before there was such a setting"
-    older = {"advantage_temperature": None, "advantage_updates": 1500}
+    older = {"horizon": 15, "advantage_temperature": None, "advantage_updates": 1500}
     assert digest(policy=older) == same
     others = [
-        digest(policy={"advantage_temperature": 0.5}),
+        digest(policy={"horizon": 15, "advantage_temperature": 0.5}),
         digest(images=True, model={"image_depth": 16}),
         digest(images=True, model={"image_depth": 32}),
         digest(model={"deter": 9}),

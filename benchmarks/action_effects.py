@@ -38,11 +38,11 @@ from lawm.batch import EpisodeBatch
 from lawm.benchmarks.label_grid import ORACLE, parse_run_name
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
 from lawm.errors import LawmError
+from lawm.posterior_episodes import as_batch
 from lawm.rssm import ModelState
 from lawm.run_folder import open_run_folder
 from lawm.safe_yaml import read_yaml
 from lawm.saved_run import load_world_model
-from lawm.posterior_episodes import as_batch
 from lawm.world_model import WorldModel
 
 HORIZONS = (1, 3, 10)  # steps

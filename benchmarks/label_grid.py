@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from lawm.stage_identity import ACCESS_KEYS, as_older_runs_tell
+from lawm.stage_identity import ACCESS_KEYS, as_older_runs_tell, read_by_policy
 from lawm.user_modules import allow_import_options
 
 ORACLE = "oracle"  # has every label, hence no budget
@@ -196,7 +196,7 @@ def hash_config(
         if _all_rows_carry_actions(config, fraction):
             options = {k: v for k, v in options.items() if k not in _OF_TWO_SOURCES}
         content["world_model"] = {**config["world_model"], "model": model, "options": options}
-        content["policy"] = as_older_runs_tell("policy", config["policy"])
+        content["policy"] = as_older_runs_tell("policy", read_by_policy(config["policy"]))
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -28,12 +28,14 @@ def rewarded_model(**config):
     return model
 
 
-def episodes_of(features, action, length=None, terminated=None):
+def episodes_of(model, features, action, length=None, terminated=None):
     steps, num = action.shape[:2]
+    part = model.latent_action
     length = torch.full((num,), steps) if length is None else length
     return PosteriorEpisodes(
         features=features,
         action=action,
+        posterior=part.action_posterior(features[:-1], part.project_action(action)),
         happened=torch.arange(steps)[:, None] < length,
         length=length,
         terminated=torch.zeros(num, dtype=torch.bool) if terminated is None else terminated,
@@ -47,7 +49,7 @@ def good_and_bad(model):
     features = torch.randn(STEPS + 1, EPISODES, model.rssm.feature_size)
     features[..., 0] = 0.0
     features[1:, :, 0] = (sign[..., 0] > 0).float()
-    return episodes_of(features, sign.expand(-1, -1, ACTION_DIM) * 0.8), sign[..., 0]
+    return episodes_of(model, features, sign.expand(-1, -1, ACTION_DIM) * 0.8), sign[..., 0]
 
 
 def test_an_advantage_is_what_a_transition_did_better_than_its_state_promised():
@@ -65,7 +67,7 @@ def test_batches_of_episodes_are_told_apart_and_padding_counts_for_nothing():
     seen, _ = good_and_bad(model)
     length = torch.full((EPISODES,), STEPS)
     length[:5] = 4
-    padded = episodes_of(seen.features, seen.action, length)
+    padded = episodes_of(model, seen.features, seen.action, length)
     torch.manual_seed(0)
     some = advantages(model, [padded], 0.9, 0.9, 400)
     assert len(some) == int(length.sum())
@@ -73,7 +75,7 @@ def test_batches_of_episodes_are_told_apart_and_padding_counts_for_nothing():
     for row in range(5):
         noisy[5:, row] = 100.0 * torch.randn_like(noisy[5:, row])
     torch.manual_seed(0)
-    same = advantages(model, [episodes_of(noisy, seen.action, length)], 0.9, 0.9, 400)
+    same = advantages(model, [episodes_of(model, noisy, seen.action, length)], 0.9, 0.9, 400)
     torch.testing.assert_close(same, some)
 
 
@@ -84,7 +86,9 @@ def test_an_episode_that_is_over_promises_nothing_more_and_one_that_was_cut_does
     features = torch.randn(STEPS + 1, EPISODES, model.rssm.feature_size)
     features[..., 0] = 1.0
     is_last = torch.full((EPISODES,), is_over)
-    seen = episodes_of(features, torch.zeros(STEPS, EPISODES, ACTION_DIM), terminated=is_last)
+    seen = episodes_of(
+        model, features, torch.zeros(STEPS, EPISODES, ACTION_DIM), terminated=is_last
+    )
     value = lambda x: torch.full(x.shape[:-1], 10.0)  # noqa: E731 (in units of reward / (1 - gamma))
     returns = advantage_weighted_prior._lambda_returns(model, value, [seen], 0.9, 1.0)
     last = returns.view(STEPS, EPISODES)[-1]
@@ -105,7 +109,36 @@ def test_weights_rise_with_the_advantage_up_to_a_bound_and_are_one_in_the_mean()
     assert advantage_weights(advantage, 100.0).std() < 0.02
     bound = advantage_weights(advantage, 0.2)
     assert (bound == bound.max()).sum() > 10
-    assert torch.equal(advantage_weights(torch.zeros(5), 1.0), torch.ones(5))
+
+
+@pytest.mark.parametrize("constant", [-1000.0, -5.0, 5.0])
+def test_weights_do_not_read_what_all_advantages_have_in_common(constant):
+    torch.manual_seed(0)
+    advantage = torch.randn(1000)
+    shifted = advantage_weights(advantage + constant, 0.5)
+    torch.testing.assert_close(shifted, advantage_weights(advantage, 0.5), rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("advantage", [[-3.0] * 5, [0.0] * 5, [-7.0], [2.0]])
+def test_where_nothing_did_better_all_weigh_the_same(advantage):
+    weight = advantage_weights(torch.tensor(advantage), 0.1)
+    torch.testing.assert_close(weight, torch.ones(len(advantage)))
+
+
+@pytest.mark.parametrize("constant", [-1.0, 1.0])
+def test_what_every_step_earns_decides_no_weight(constant):
+    """With a long horizon, in which a constant reward is most of a return."""
+    model = rewarded_model()
+    seen, _ = good_and_bad(model)
+
+    def effective_share(more):
+        model.reward = lambda features: features[..., 0] + more
+        torch.manual_seed(0)
+        found = advantages(model, [seen], gamma=0.99, lambda_=0.95, updates=600)
+        weight = advantage_weights(found, 0.5)
+        return float(weight.sum().square() / weight.square().sum()) / len(weight)
+
+    assert effective_share(constant) == pytest.approx(effective_share(0.0), abs=0.12)
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "categorical"])
@@ -151,5 +184,10 @@ def test_episodes_hold_known_and_inferred_actions(variant, rows):
     assert seen.features.shape == (7, rows, model.rssm.feature_size)
     assert seen.action.shape == (6, rows, ACTION_DIM)
     assert torch.equal(seen.action[:, :2], batch.action.transpose(0, 1))
+    part, before = model.latent_action, seen.features[:-1]
+    told = part.action_posterior(before, part.project_action(seen.action))
+    same = [torch.allclose(told[:, row], seen.posterior[:, row], atol=1e-5) for row in range(rows)]
+    # what was inferred is a self-label where it enters the recurrence; else q_free speaks
+    assert same == [True] * 2 + [variant == "action"] * (rows - 2)
     assert seen.happened.sum(dim=0).tolist() == [6, 4, 6, 5, 3][:rows]
     assert seen.terminated.tolist() == [False, True, False, False, True][:rows]

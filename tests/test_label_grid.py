@@ -102,8 +102,11 @@ def test_the_hash_tells_what_decides_a_result_and_nothing_else():
     assert digest(model={"free_running_share": 0.0}) == same, "as before there was such a setting"
     older = {"horizon": 15, "advantage_temperature": None, "advantage_updates": 1500}
     assert digest(policy=older) == same
+    assert digest(policy={**older, "advantage_updates": 20}) == same, "it is off"
+    on = {**older, "advantage_temperature": 0.5}
     others = [
-        digest(policy={"horizon": 15, "advantage_temperature": 0.5}),
+        digest(policy=on),
+        digest(policy={**on, "advantage_updates": 20}),
         digest(images=True, model={"image_depth": 16}),
         digest(images=True, model={"image_depth": 32}),
         digest(model={"deter": 9}),
@@ -116,7 +119,7 @@ def test_the_hash_tells_what_decides_a_result_and_nothing_else():
         digest(policy={"horizon": 5}),
         digest(policy_seed=1),
     ]
-    assert len({same, *others}) == 13
+    assert len({same, *others}) == 14
 
 
 @pytest.mark.parametrize(

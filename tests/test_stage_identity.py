@@ -106,12 +106,15 @@ def test_a_setting_that_older_runs_lack_keeps_the_fingerprint_at_their_value():
 
 def test_an_addition_to_stage_2_keeps_the_fingerprint_of_runs_before_it():
     before = policy_inputs(replace(CONFIG, policy={"horizon": 5}), "w")
-    off = {"horizon": 5, "advantage_temperature": None, "advantage_updates": 1500}
+    off = {"horizon": 5, "advantage_temperature": None, "advantage_updates": 20}
     here = policy_inputs(replace(CONFIG, policy=off), "w")
     assert differences(before, here) == []
     assert fingerprint(here) == fingerprint(before)
     on = policy_inputs(replace(CONFIG, policy={**off, "advantage_temperature": 0.5}), "w")
-    assert differences(before, on) == ["policy.advantage_temperature (None there, 0.5 here)"]
+    assert differences(before, on) == [
+        "policy.advantage_temperature (None there, 0.5 here)",
+        "policy.advantage_updates (absent there, 20 here)",
+    ]
     assert fingerprint(on) != fingerprint(before)
 
 

@@ -18,6 +18,7 @@ class PosteriorEpisodes:
 
     features: Tensor  # (T + 1, N, D + Z), s_t
     action: Tensor  # (T, N, A), known or inferred
+    posterior: Tensor  # (T, N, ·), of u: of those by which stage 1 trains the prior
     happened: Tensor  # (T, N) bool: transitions that are real
     length: Tensor  # (N,) int64: how many they are
     terminated: Tensor  # (N,) bool: the last one ended the task
@@ -37,14 +38,20 @@ def posterior_episodes(
         observed = model.observe(batch)
         before, free = observed.features[:-1], slice(batch.num_labelled, None)
         num, action = batch.num_labelled, batch.action.transpose(0, 1)
+        posterior = (
+            observed.action_posterior
+        )  # of inferred actions, too, where they are self-labels
         if model.transition_input.infers_actions:
             inferred = latent_action.latent.mode(observed.inverse_posterior[:, free])
             inferred = latent_action.decode(before[:, free], inferred)
             num, action = batch.num_rows, torch.cat([action, inferred], dim=1)
+            others = observed.inverse_posterior[:, posterior.shape[1] :]
+            posterior = torch.cat([posterior, others], dim=1)
         length = chunk.length[:num].to(device)
         yield PosteriorEpisodes(
             features=observed.features[:, :num],
             action=action,
+            posterior=posterior,
             happened=torch.arange(len(action), device=device)[:, None] < length,
             length=length,
             terminated=chunk.terminated[:num].to(device),

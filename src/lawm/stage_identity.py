@@ -24,7 +24,6 @@ _LENGTH_KEYS = ("max_steps",)
 # Settings that older runs do not know, with the value at which a run is as theirs were.
 _ADDED = {
     "policy.advantage_temperature": None,
-    "policy.advantage_updates": 1_500,
     "policy.disagreement_quantile": None,
     "policy.prior_distance": 0.0,
     "policy.trials": 1,
@@ -37,7 +36,6 @@ _ADDED = {
 # Of these, what no fingerprint has ever counted at that value
 _NOT_IN_FINGERPRINTS = (
     "policy.advantage_temperature",
-    "policy.advantage_updates",
     "policy.disagreement_quantile",
     "world_model.model.reward_unit",
     "world_model.options.labelled_warmup_steps",
@@ -74,7 +72,7 @@ def policy_inputs(config: FitConfig, world_model_fingerprint: str) -> dict[str, 
             "format": CHECKPOINT_FORMAT,
             "seed": config.seed_of("policy"),
             "world_model.fingerprint": world_model_fingerprint,
-            **_dotted("policy", config.policy),
+            **_dotted("policy", read_by_policy(config.policy)),
             **_dotted("start_states", config.start_states),
             **_optimisation(config, "policy"),
         }
@@ -123,6 +121,12 @@ def unknown_to(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(group, Mapping) and name not in group:
             found[key] = value
     return found
+
+
+def read_by_policy(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of stage 2 without those that another one switches off."""
+    off = settings.get("advantage_temperature") is None
+    return {k: v for k, v in settings.items() if not (off and k == "advantage_updates")}
 
 
 def as_older_runs_tell(group: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,6 +194,7 @@ __all__ = [
     "fingerprint",
     "inverse_dynamics_inputs",
     "policy_inputs",
+    "read_by_policy",
     "unknown_to",
     "world_model_inputs",
 ]

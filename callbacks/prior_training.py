@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,8 +13,6 @@ from lawm.advantage_weighted_prior import train_prior
 from lawm.posterior_episodes import PosteriorEpisodes
 from lawm.random_state import random_state_kept
 from lawm.world_model import WorldModel
-
-_log = logging.getLogger(__name__)
 
 
 class HeldToPrior(Protocol):
@@ -37,12 +34,17 @@ class PriorTraining(pl.Callback):
         module: That is trained.
         behaviour: Gives the episodes of all the data, to the first process.
         seed: Of the value's weights and the order of the data.
+        tell: Is told what takes a while, a sentence.
     """
 
     def __init__(
-        self, module: HeldToPrior, behaviour: Callable[[], list[PosteriorEpisodes]], seed: int
+        self,
+        module: HeldToPrior,
+        behaviour: Callable[[], list[PosteriorEpisodes]],
+        seed: int,
+        tell: Callable[[str], None],
     ) -> None:
-        self._module, self._behaviour, self._seed = module, behaviour, seed
+        self._module, self._behaviour, self._seed, self._tell = module, behaviour, seed, tell
         prior = module.world_model.latent_action.prior_network
         self._of_stage_1 = copy.deepcopy(prior.state_dict())
 
@@ -56,11 +58,10 @@ class PriorTraining(pl.Callback):
         with random_state_kept(pl_module.device):
             torch.manual_seed(self._seed)
             if trainer.is_global_zero:
-                _log.info(
-                    "The prior of latent actions is trained anew on what turned out well: "
-                    "%d updates (policy.advantage_temperature %g).",
-                    module.advantage_updates,
-                    module.advantage_temperature,
+                self._tell(
+                    "the prior is trained anew on what turned out well, "
+                    f"{module.advantage_updates} updates (policy.advantage_temperature "
+                    f"{module.advantage_temperature:g})"
                 )
                 train_prior(
                     module.world_model,

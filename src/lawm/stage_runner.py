@@ -53,6 +53,7 @@ class StageRunner:
         inputs: What the stage's weights depend on, see :mod:`lawm.stage_identity`.
         may_extend: Whether the stage may go on after its end, to a larger ``max_steps``; not where
             a later stage already builds on it.
+        console: Where progress is shown; default the standard error stream.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class StageRunner:
         name: StageName,
         inputs: dict[str, Any],
         may_extend: bool,
+        console: Console | None = None,
     ) -> None:
         self._config = config
         self._folder = folder
@@ -73,6 +75,14 @@ class StageRunner:
         self._settings = config.stages[name]
         self.files: StageFolder = folder.stage(name)
         self.fingerprint = fingerprint(inputs)
+        self._console = console or Console(stderr=True)
+        stages = config.stages_run
+        self._titles, self._number = stage_titles(stages), stages.index(name)
+
+    def tell(self, text: str) -> None:
+        """Show what takes a while before the first step of the stage; rank 0 alone does."""
+        if is_rank_zero():
+            self._console.print(f"{self._titles[self._number]}: {text}", soft_wrap=True)
 
     def finished_record(self, files: StageFolder | None = None) -> StageRecord | None:
         """The record of the stage if it is finished, None if there is something left to train.
@@ -125,7 +135,6 @@ class StageRunner:
         count_transitions: Callable[[Any], int],
         results: Callable[[], dict[str, Any]],
         first_step: int = 0,
-        console: Console | None = None,
     ) -> StageRecord:
         """Train to the end and mark the stage as finished.
 
@@ -137,7 +146,6 @@ class StageRunner:
             count_transitions: Transitions in a batch, for the throughput.
             results: Called at the end on rank 0, for the record.
             first_step: Step of the run's time axis at which the stage begins.
-            console: Where progress is shown.
         """
         resume, done_steps = self._resume_from()
         checkpoint = StageCheckpoint(
@@ -150,9 +158,7 @@ class StageRunner:
         )
         arguments = {**self._config.trainer, **self._settings.trainer_arguments()}
         throughput = ThroughputCallback(arguments.get("log_every_n_steps") or 50, count_transitions)
-        stages = self._config.stages_run
-        titles, number = stage_titles(stages), stages.index(self._name)
-        progress = StageProgress(titles, number, figures, console=console)
+        progress = StageProgress(self._titles, self._number, figures, console=self._console)
         tensorboard = OffsetTensorBoardLogger(self._folder.tensorboard, first_step, done_steps)
         table = MetricsCSV(self.files.metrics_file, done_steps)
         trainer = pl.Trainer(

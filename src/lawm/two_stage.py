@@ -169,7 +169,9 @@ class TwoStageTrainer:
     def _runner(
         self, name: StageName, inputs: dict[str, Any], may_extend: bool = False
     ) -> StageRunner:
-        return StageRunner(self._config, self._folder, self._stop, name, inputs, may_extend)
+        return StageRunner(
+            self._config, self._folder, self._stop, name, inputs, may_extend, self._console
+        )
 
     def _new_inverse_dynamics(self) -> ActionPredictionModule:
         settings = self._config.inverse_dynamics
@@ -210,7 +212,6 @@ class TwoStageTrainer:
                 },
                 count_transitions=num_transitions,
                 results=dict,
-                console=self._console,
             )
         self._data.label_with(PseudoLabeller(module.model))
         return record
@@ -235,7 +236,6 @@ class TwoStageTrainer:
             count_transitions=num_transitions,
             results=dict,
             first_step=first_step,
-            console=self._console,
         )
 
     def _fit_policy(self, world_model: WorldModelModule, first_step: int) -> StageRecord:
@@ -243,8 +243,9 @@ class TwoStageTrainer:
         starts = StartStateDataModule(
             world_model.model, self._data, **self._config.start_states, seed=seed
         )
+        self._stage_2.tell("the data is filtered for start states")
         callbacks = [
-            PriorTraining(module, starts.behaviour, seed),
+            PriorTraining(module, starts.behaviour, seed, self._stage_2.tell),
             EnsembleTraining(module, starts.transitions, seed),
             PolicyTrials(module, starts.spread, lambda: self._new_policy(world_model), seed),
         ]
@@ -278,7 +279,6 @@ class TwoStageTrainer:
             count_transitions=count_transitions,
             results=lambda: evaluation.numbers(module),
             first_step=first_step,
-            console=self._console,
         )
 
 

@@ -19,13 +19,17 @@ def weights(run, stage):
 
 
 def test_the_policy_keeps_its_prior_and_training_goes_on_as_if_it_had_not_stopped(
-    tiny_data, tmp_path
+    tiny_data, tmp_path, capsys
 ):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     options = (*OPTION, "--policy.cooldown", "0")
+    told = "Stage 2 of 2, policy: the prior is trained anew on what turned out well, 30 updates"
     assert tiny_fit(tiny_data, whole, *options) == 0
+    assert capsys.readouterr().err.count(told) == 1
     assert tiny_fit(tiny_data, stopped, *options, "--stages.policy.max_steps", "5") == 0
+    capsys.readouterr()
     assert main(["fit", "--resume", str(stopped), "--stages.policy.max_steps", "10"]) == 0
+    assert told not in capsys.readouterr().err
     of_policy, of_model = weights(whole, "policy"), weights(whole, "world_model")
     for name, value in of_policy.items():
         assert torch.equal(value, weights(stopped, "policy")[name]), name

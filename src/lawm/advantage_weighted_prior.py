@@ -1,7 +1,7 @@
 """The prior of u, trained anew on what turned out well: stage 2 is held to good behaviour.
 
-    A_t = R_t - v(s_t)                     R_t the lambda-return along the episode
-    w_t = min(exp((A_t - mean A) / (temperature std A)), 10), of mean 1
+    A_t = G_t - V_b(s_t)    G_t the lambda-return along the episode, V_b the behaviour's value
+    c_t = min(exp((A_t - mean A) / (temperature std A)), 10),   w_t = c_t / mean c
     min E[w_t KL(q(u_t) || p(u | s_t))]    q the posterior by which stage 1 trained the prior
 
 A prior that imitates all data holds a policy near their average, poor attempts included. Weights of
@@ -62,7 +62,7 @@ def train_prior(
 
 
 def advantage_weights(advantage: Tensor, temperature: float) -> Tensor:
-    """``w`` of this module's head, ``(N,)``, of mean 1.
+    """``w`` of this module's head, ``(N,)``.
 
     Centred: what all advantages have in common, an error of the value, must not decide how many of
     them reach the bound.

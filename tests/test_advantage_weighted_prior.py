@@ -90,9 +90,9 @@ def test_an_episode_that_is_over_promises_nothing_more_and_one_that_was_cut_does
         model, features, torch.zeros(STEPS, EPISODES, ACTION_DIM), terminated=is_last
     )
     value = lambda x: torch.full(x.shape[:-1], 10.0)  # noqa: E731 (in units of reward / (1 - gamma))
-    returns = advantage_weighted_prior._lambda_returns(model, value, [seen], 0.9, 1.0)
+    rewards, scale = [model.reward(features[1:])], model.reward_unit / (1.0 - 0.9)
+    returns = advantage_weighted_prior._lambda_returns(rewards, value, scale, [seen], 0.9, 1.0)
     last = returns.view(STEPS, EPISODES)[-1]
-    scale = model.reward_unit / (1.0 - 0.9)
     expected = 1.0 if is_over else 1.0 + 0.9 * 10.0 * scale
     torch.testing.assert_close(last, torch.full_like(last, expected))
 

@@ -93,10 +93,16 @@ def advantages(
     value = _Value(before, model.config.hidden)
     optimizer = torch.optim.AdamW(value.parameters(), lr=LEARNING_RATE, weight_decay=0.1)
     scale = model.reward_unit / (1.0 - gamma)
+    with torch.no_grad():
+        rewards = [model.reward(seen.features[1:]) for seen in episodes]
+
+    def lambda_returns_now() -> Tensor:
+        return _lambda_returns(rewards, value.eval(), scale, episodes, gamma, lambda_)
+
     returns = torch.zeros(len(before), device=before.device)
     for update in range(updates):
         if update % -(-updates // TARGETS) == 0:
-            returns = _lambda_returns(model, value.eval(), episodes, gamma, lambda_)
+            returns = lambda_returns_now()
             value.train()
         rows = torch.randint(len(before), (BATCH,), device=before.device)
         loss = (value(before[rows]) - returns[rows] / scale).square().mean()
@@ -105,7 +111,7 @@ def advantages(
         optimizer.step()
     with torch.no_grad():
         promised: Tensor = value.eval()(before) * scale
-        return _lambda_returns(model, value, episodes, gamma, lambda_) - promised
+        return lambda_returns_now() - promised
 
 
 class _Value(nn.Module):
@@ -129,21 +135,21 @@ class _Value(nn.Module):
 
 @torch.no_grad()
 def _lambda_returns(
-    model: WorldModel,
+    rewards: Sequence[Tensor],
     value: _Value,
+    scale: float,
     episodes: Sequence[PosteriorEpisodes],
     gamma: float,
     lambda_: float,
 ) -> Tensor:
-    scale = model.reward_unit / (1.0 - gamma)
     parts = []
-    for seen in episodes:
+    for reward, seen in zip(rewards, episodes, strict=True):
         after = seen.features[1:]
         steps = torch.arange(len(after), device=after.device)[:, None]
         is_last = steps == seen.length - 1
         discount = gamma * (1.0 - (is_last & seen.terminated).float())
         goes_on = lambda_ * (1.0 - is_last.float())  # nothing behind it is a part of its return
-        parts.append(lambda_returns(model.reward(after), discount, value(after) * scale, goes_on))
+        parts.append(lambda_returns(reward, discount, value(after) * scale, goes_on))
     return _of_transitions(episodes, parts)
 
 

@@ -95,7 +95,7 @@ class LatentPolicyModule(PolicyCheckpoint):
         entropy: float = 3e-2,
         prior_weight: float = 0.15,
         prior_distance: float = 0.2,
-        advantage_temperature: float | None = None,
+        advantage_temperature: float | None = 0.5,
         advantage_updates: int = 1_500,
         target_rate: float = 0.1,
         learning_rate: float = 1e-3,

@@ -33,7 +33,7 @@ def test_every_number_has_a_range_and_its_default_lies_in_it():
     assert last - CHECKED_ELSEWHERE <= set(RANGES)
     optional = {
         *("inverse_kl_gradient", "reward_unit"),
-        *("disagreement_quantile", "advantage_temperature"),
+        "disagreement_quantile",
     }
     assert set(RANGES) - last == optional, "None by default, all others are numbers"
     check_ranges(build_parser().get_defaults().as_dict())

@@ -13,6 +13,8 @@ from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.support_constraint import ConstraintConfig
 
+PRIOR = "world_model.latent_action.prior_network."
+
 
 def make_module(**settings) -> LatentPolicyModule:
     model = make_model(**VARIANTS[settings.pop("variant", "action")])
@@ -108,13 +110,17 @@ def test_the_world_model_stays_in_evaluation_mode():
     assert not any(part.training for part in module.world_model.modules())
 
 
-def test_checkpoints_leave_the_world_model_out_and_restore_the_rest():
-    module, other = make_module(), make_module()
+@pytest.mark.parametrize("temperature", [None, 0.5])
+def test_checkpoints_leave_the_world_model_out_but_for_a_prior_of_their_own(temperature):
+    module = make_module(advantage_temperature=temperature)
+    other = make_module(advantage_temperature=temperature)
     with torch.no_grad():
         for parameter in module.policy.parameters():
             parameter.add_(1.0)
     state = module.state_dict()
-    assert not any(key.startswith("world_model.") for key in state)
+    kept = {key for key in state if key.startswith("world_model.")}
+    assert all(key.startswith(PRIOR) for key in kept)
+    assert bool(kept) == (temperature is not None)
     other.load_state_dict(state)
     for mine, theirs in zip(module.policy.parameters(), other.policy.parameters(), strict=True):
         assert mine.equal(theirs)

@@ -59,7 +59,7 @@ class PriorTraining(pl.Callback):
             torch.manual_seed(self._seed)
             if trainer.is_global_zero:
                 self._tell(
-                    "the prior is trained anew on what turned out well, "
+                    "the latent-action prior is retrained, weighted by advantages, "
                     f"{module.advantage_updates} updates (policy.advantage_temperature "
                     f"{module.advantage_temperature:g})"
                 )

@@ -38,9 +38,7 @@ def posterior_episodes(
         observed = model.observe(batch)
         before, free = observed.features[:-1], slice(batch.num_labelled, None)
         num, action = batch.num_labelled, batch.action.transpose(0, 1)
-        posterior = (
-            observed.action_posterior
-        )  # of inferred actions, too, where they are self-labels
+        posterior = observed.action_posterior  # with self-labels of inferred actions, too
         if model.transition_input.infers_actions:
             inferred = latent_action.latent.mode(observed.inverse_posterior[:, free])
             inferred = latent_action.decode(before[:, free], inferred)

@@ -23,7 +23,7 @@ def test_the_policy_keeps_its_prior_and_training_goes_on_as_if_it_had_not_stoppe
 ):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     options = (*OPTION, "--policy.cooldown", "0")
-    told = "Stage 2 of 2, policy: the prior is trained anew on what turned out well, 30 updates"
+    told = "policy: the latent-action prior is retrained, weighted by advantages, 30 updates"
     assert tiny_fit(tiny_data, whole, *options) == 0
     assert capsys.readouterr().err.count(told) == 1
     assert tiny_fit(tiny_data, stopped, *options, "--stages.policy.max_steps", "5") == 0

@@ -111,17 +111,17 @@ def row_from_report(key: RunKey, report: Mapping[str, Any], **made_with: str) ->
         seed=key.seed,
         labelled_episodes=data.get("labelled episodes"),
         labelled_transitions=data.get("labelled transitions"),
-        return_final=_rounded(final.get("mean"), 1),
-        return_final_std=_rounded(final.get("std"), 1),
+        return_final=_return(final.get("mean")),
+        return_final_std=_return(final.get("std")),
         episodes=final.get("episodes"),
-        return_selected=_rounded(chosen.get("mean"), 1),
+        return_selected=_return(chosen.get("mean")),
         step_selected=chosen.get("step"),
-        return_best=_rounded(best.get("mean"), 1),
+        return_best=_return(best.get("mean")),
         step_best=best.get("step"),
         action_r2=_rounded(next((value for value in r2 if value is not None), None), 3),
         verdict=(report.get("latent_action") or {}).get("verdict") or "",
-        data_mean=_rounded(data.get("return mean"), 1),
-        data_best=_rounded(data.get("return best"), 1),
+        data_mean=_return(data.get("return mean")),
+        data_best=_return(data.get("return best")),
         hours=_rounded(sum(seconds) / 3600, 4) if seconds else None,
         **made_with,
     )
@@ -217,6 +217,11 @@ def _parse(path: Path, line: int, cells: Mapping[str, str | None]) -> GridRow:
                 f"{path}, line {line}: {name} is {text!r}; expected {wanted}."
             ) from error
     return GridRow(**values)
+
+
+def _return(value: float | None) -> float | None:
+    """To a place more than is shown of one below ten."""
+    return None if value is None else round(value, 1 if abs(value) >= 10.0 else 4)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from lawm.benchmarks.interquartile_mean import Estimate
 from lawm.benchmarks.label_efficiency import Cell, LabelEfficiency, title
+from lawm.return_number import return_decimals
 
 CAPTION = (
     "Interquartile mean over runs with its 95 % stratified-bootstrap interval. final: after the "
@@ -52,7 +53,9 @@ def _parts(result: LabelEfficiency) -> list[tuple[str, Sequence[Cell], int]]:
         what = "all tasks" if count > 1 else "one task"
         found.append((f"Return relative to the oracle, {what} ({count})", result.overall, 2))
     for stratum, cells in result.tasks.items():
-        found.append((f"Return, {title(stratum, result.tasks)}", cells, 0))
+        greatest = max(abs(cell.final.value) for cell in cells)
+        digits = 0 if greatest >= 100.0 else return_decimals(greatest)
+        found.append((f"Return, {title(stratum, result.tasks)}", cells, digits))
     return found
 
 

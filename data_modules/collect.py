@@ -31,6 +31,7 @@ from lawm.envs.pixel_observations import make_renderer
 from lawm.envs.rendering import working_backend
 from lawm.errors import LawmError
 from lawm.renderer_spec import RendererSpec
+from lawm.return_number import return_number
 from lawm.user_modules import allow_import_options
 
 LOG_EVERY = 10  # episodes from one line to the next where there is no terminal to draw a bar on
@@ -196,7 +197,7 @@ def _with_progress(
             returns.append(episode.episode_return)
             recent = float(np.mean(returns[-RECENT:]))
             speed = behaviour.num_steps / max(progress.tasks[0].elapsed or 0.0, 1e-9)
-            note = f"{len(returns)} episodes · return {recent:.0f} · {speed:.0f} steps/s"
+            note = f"{len(returns)} episodes · return {return_number(recent)} · {speed:.0f} steps/s"
             progress.update(task, completed=behaviour.num_steps, note=note)
             if not console.is_terminal and len(returns) % LOG_EVERY == 0:
                 progress.print(f"{behaviour.num_steps} of {config.steps} steps · {note}")

@@ -15,6 +15,7 @@ from rich.text import Text
 from lawm.data_modules.shard_file import ShardArray
 from lawm.data_modules.shard_reader import OpenShard
 from lawm.errors import LawmError
+from lawm.return_number import return_decimals
 
 BARS = " ▏▎▍▌▋▊▉█"  # eighths of a character
 TEXT_BINS = 12
@@ -71,9 +72,10 @@ def known_returns(shard: OpenShard) -> NDArray[np.float64]:
 def summarise_returns(returns: Sequence[float] | NDArray[np.float64]) -> str:
     """The spread of some returns (at least one) in a line."""
     low, median, high, best = np.quantile(returns, [0.0, 0.5, 0.9, 1.0])
+    places = return_decimals(max(abs(low), abs(best)))
     return (
-        f"min {low:.1f}, median {median:.1f}, 90 % {high:.1f}, best {best:.1f}; "
-        f"mean {np.mean(returns):.1f}"
+        f"min {low:.{places}f}, median {median:.{places}f}, 90 % {high:.{places}f}, "
+        f"best {best:.{places}f}; mean {np.mean(returns):.{places}f}"
     )
 
 
@@ -85,11 +87,11 @@ def text_histogram(values: NDArray[np.float64], bins: int = TEXT_BINS) -> str:
         bins: How many, between the smallest value and the largest.
     """
     counts, edges = np.histogram(values, bins=bins)
-    lines = ["return  episodes"]
+    lines, places = ["return  episodes"], return_decimals(np.abs(values).max())
     for count, edge in zip(counts, edges[:-1], strict=True):
         eighths = round(8 * TEXT_WIDTH * count / counts.max())
         bar = BARS[8] * (eighths // 8) + BARS[eighths % 8]
-        lines.append(f"{edge:8.1f} {count:5d} {bar}".rstrip())
+        lines.append(f"{edge:8.{places}f} {count:5d} {bar}".rstrip())
     return "\n".join(lines)
 
 

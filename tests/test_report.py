@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from lawm.evaluation_result import EvaluationResult
@@ -36,13 +37,30 @@ def test_a_return_is_set_against_the_data():
 
 def test_what_is_unknown_is_left_out():
     numbers = evaluation_numbers(UNKNOWN, result(1.0))
-    assert return_text(numbers) == "1.0 over 1 episode"
+    assert return_text(numbers) == "1.00 over 1 episode"
+
+
+@pytest.mark.parametrize(
+    ("returns", "text"),
+    [
+        ((140.0, 160.0), "150.0 ± 14.1 over 2 episodes"),
+        ((1.0, 0.0, 1.0, 1.0), "0.750 ± 0.500 over 4 episodes"),  # a success is 1
+        ((-2.5, -1.5), "-2.00 ± 0.71 over 2 episodes"),
+        ((0.0, 0.0), "0.0 ± 0.0 over 2 episodes"),
+        ((0.0, 30.0), "15.0 ± 21.2 over 2 episodes"),
+        ((0.0, 0.0, 0.0, 30.0), "7.5 ± 15.0 over 4 episodes"),  # both as the greater
+    ],
+)
+def test_returns_of_any_size_are_told_apart(returns, text):
+    assert return_text(evaluation_numbers(UNKNOWN, result(*returns))) == text
 
 
 def test_the_report_is_valid_json_whatever_is_missing(tmp_path):
     record = StageRecord("abc", 5, 60.0, {"loss": math.nan})
     evaluations = {"final": evaluation_numbers(UNKNOWN, result(1.0))}
-    report = build_report(RunFolder(tmp_path), UNKNOWN, SUMMARY, {"policy": record}, evaluations)
+    report = build_report(
+        RunFolder(tmp_path), UNKNOWN, None, SUMMARY, {"policy": record}, evaluations
+    )
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
@@ -60,7 +78,9 @@ def test_the_table_shows_the_figures():
         name: evaluation_numbers(SPEC, result(140.0, 160.0), step)
         for name, step in (("final", 1500), ("selected", 1400), ("best", 1250))
     }
-    report = build_report(RunFolder(Path("runs/a")), SPEC, SUMMARY, records, evaluations)
+    report = build_report(
+        RunFolder(Path("runs/a")), SPEC, "tiny/line", SUMMARY, records, evaluations
+    )
     console = Console(width=200, file=io.StringIO())
     print_report(report, console)
     text = console.file.getvalue()

@@ -239,8 +239,9 @@ def test_an_unknown_environment_is_refused_before_stage_1(tiny_data, tmp_path, c
 def test_without_an_environment_the_run_is_not_evaluated(finished_run, tiny_data, tmp_path):
     run, trained = tmp_path / "run", ("--world_model_from", str(finished_run))
     assert tiny_fit(tiny_data, run, *trained, "--evaluation.env_id", "none") == 0
-    evaluation = json.loads((run / "report.json").read_text())["evaluation"]
-    assert set(evaluation) == {"selection"}
+    report = json.loads((run / "report.json").read_text())
+    evaluation = report["evaluation"]
+    assert (set(evaluation), report["environment"]) == ({"selection"}, None)
     assert (
         read_checkpoint(RunFolder(run).stage("policy").selected_checkpoint)["global_step"]
         == (evaluation["selection"]["step"])

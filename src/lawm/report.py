@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lawm.evaluation_result import EvaluationResult
+from lawm.return_number import mean_and_spread, return_number
 from lawm.run_folder import RunFolder, StageRecord
 from lawm.spec import DataSpec
 from lawm.user_modules import allowing
@@ -40,6 +41,7 @@ def failed_evaluation(reason: str, step: int | None = None) -> dict[str, Any]:
 def build_report(
     folder: RunFolder,
     spec: DataSpec,
+    env_id: str | None,
     data_summary: Mapping[str, Any],
     stages: Mapping[str, StageRecord],
     evaluations: Mapping[str, Any],
@@ -49,6 +51,7 @@ def build_report(
     Args:
         folder: Of the run.
         spec: Of its data.
+        env_id: Where its policies are measured; None if nowhere.
         data_summary: Key figures of the data module.
         stages: Record of each finished stage.
         evaluations: "final", "selected" and "best" from :func:`evaluation_numbers` or
@@ -57,7 +60,7 @@ def build_report(
     """
     return {
         "run": str(folder.path),
-        "environment": spec.env_id,
+        "environment": env_id,
         "data": {
             **{key: _known(value) for key, value in data_summary.items()},
             "return mean": _known(spec.return_mean),
@@ -101,7 +104,8 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
         table.add_row("Evaluations that failed", f"{failures}, reasons in evaluation.csv")
     data = report["data"]
     if data["return mean"] is not None:
-        text = f"mean {data['return mean']:.1f}, best {data['return best']:.1f}"
+        mean, best = return_number(data["return mean"]), return_number(data["return best"])
+        text = f"mean {mean}, best {best}"
         table.add_row("Return, episodes of the data", text)
     table.add_row(
         "Data",
@@ -128,9 +132,9 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
 
 def return_text(numbers: Mapping[str, Any]) -> str:
     """As "241.3 ± 12.0 over 10 episodes (0.82 of the way from the data's mean to its best)"."""
-    spread = "" if numbers["std"] is None else f" ± {numbers['std']:.1f}"
     count = numbers["episodes"]
-    text = f"{numbers['mean']:.1f}{spread} over {count} episode{'s' if count != 1 else ''}"
+    text = mean_and_spread(numbers["mean"], numbers["std"])
+    text += f" over {count} episode{'s' if count != 1 else ''}"
     if numbers.get("step") is not None:
         text += f", step {numbers['step']}"
     if numbers["normalised"] is not None:

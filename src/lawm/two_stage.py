@@ -157,7 +157,10 @@ class TwoStageTrainer:
                 records["policy"] = before
 
         evaluations = records["policy"].results if "policy" in records else {}
-        report = build_report(self._folder, self._spec, self._data.summary(), records, evaluations)
+        spec, env_id = self._spec, self._config.evaluation.environment(self._spec.env_id)
+        report = build_report(
+            self._folder, spec, env_id, self._data.summary(), records, evaluations
+        )
         if is_rank_zero():
             self._folder.write_report(report)
         return report

@@ -9,6 +9,7 @@ from tiny_runs import tiny_fit, tiny_shard
 import lawm
 from lawm.cli import main
 from lawm.errors import LawmError
+from lawm.return_number import return_number
 from lawm.run_folder import RunFolder
 
 
@@ -20,7 +21,7 @@ def test_it_measures_a_run(checkpoint, finished_run, tmp_path, capsys):
     numbers = json.loads(path.read_text())
     assert numbers["episodes"] == 3
     assert numbers["checkpoint"] == checkpoint
-    assert f"Return {numbers['mean']:.1f}" in capsys.readouterr().out
+    assert f"Return {return_number(numbers['mean'])}" in capsys.readouterr().out
 
 
 def test_it_agrees_with_the_evaluation_of_the_run(finished_run, tmp_path):

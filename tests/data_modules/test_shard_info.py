@@ -61,8 +61,8 @@ def test_histogram_by_hand() -> None:
     lines = text_histogram(np.array([0.0, 0.0, 1.0, 4.0]), bins=2).splitlines()
     assert lines == [
         "return  episodes",
-        f"     0.0     3 {'█' * 40}",
-        f"     2.0     1 {'█' * 13}▍",
+        f"    0.00     3 {'█' * 40}",
+        f"    2.00     1 {'█' * 13}▍",
     ]
 
 

@@ -13,6 +13,7 @@ from page_checks import EVALUATION, write_run
 from lawm.callbacks.offline_selection import IMAGINED_REWARD
 from lawm.html_report.pictures import data_uri, newest_pictures
 from lawm.html_report.run_files import FileReader, number, numbers
+from lawm.html_report.run_page import commands
 from lawm.html_report.run_record import read_run
 
 DEEP = "[" * 100_000
@@ -36,6 +37,35 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
     assert run.action_r2 == 0.8
     curve = run.stages["policy"].curves["policy/loss"]
     assert (curve.steps.tolist(), curve.values.tolist()) == ([10.0, 20.0], [2.5, 1.5])
+
+
+def test_the_environment_is_the_one_that_was_measured_in(tmp_path):
+    path = write_run(tmp_path / "run")
+    config = path / "config.yaml"
+    config.write_text(config.read_text() + "evaluation:\n  env_id: tiny/other\n")
+    assert read_run(path).environment == "tiny/other"
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("lawm fit --config c.yaml --allow-import my.tasks", " --allow-import my.tasks"),
+        ("lawm fit --allow-import=a --allow-import b", " --allow-import a --allow-import b"),
+        ("lawm fit --run_dir 'a --allow-import b'", ""),
+        ("lawm fit --run_dir 'no end", ""),
+        ("lawm fit --allow-import", ""),
+        (7, ""),
+    ],
+)
+def test_a_command_that_goes_on_allows_the_same_modules(tmp_path, command, options):
+    path = write_run(tmp_path / "a run", is_done=False)
+    provenance = json.loads((path / "provenance.json").read_text())
+    provenance["starts"].append({"command": command})
+    (path / "provenance.json").write_text(json.dumps(provenance))
+    run = read_run(path)
+    resume = f"lawm fit --resume '{path}'{options}"
+    assert run.status.sentence.endswith(f"Continue with `{resume}`.")
+    assert ("Go on with it", resume) in commands(run)
 
 
 def test_the_policy_selected_offline_is_that_of_the_highest_imagined_reward(tmp_path):

@@ -15,6 +15,7 @@ from lawm.errors import LawmError
 from lawm.evaluation import Recording, evaluate
 from lawm.evaluation_result import EvaluationResult
 from lawm.report import evaluation_numbers, return_text
+from lawm.return_number import return_number
 from lawm.run_folder import RunFolder, open_run_folder
 from lawm.safe_yaml import read_yaml
 from lawm.saved_run import load
@@ -92,13 +93,14 @@ def _print_table(numbers: dict[str, Any], spec: DataSpec, result: EvaluationResu
     table = Table("episode", "start seed", "steps", "return", title=title, title_justify="left")
     rows = zip(result.seeds, result.lengths, result.returns, strict=True)
     for index, (seed, length, value) in enumerate(rows):
-        table.add_row(str(index), str(seed), str(length), f"{value:.1f}")
+        table.add_row(str(index), str(seed), str(length), return_number(value))
     console = Console()
     console.print(table)
     console.print(f"Return {return_text(numbers)}.")
     if numbers["normalised"] is not None:
         console.print(
-            f"Episodes of the data: mean {spec.return_mean:.1f}, best {spec.return_best:.1f}."
+            f"Episodes of the data: mean {return_number(spec.return_mean)}, "
+            f"best {return_number(spec.return_best)}."
         )
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 import lawm
 from lawm.atomic_write import write_atomically
 from lawm.errors import LawmError
+from lawm.return_number import return_number
 
 MARK = '<meta name="generator" content="lawm report'  # of the pages that may be replaced
 _HEAD_BYTES = 4096  # within which the mark stands
@@ -36,7 +37,7 @@ def render(template: str, context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "plain": plain}
+    environment.filters |= {"duration": duration, "plain": plain, "return_number": return_number}
     assert environment.loader is not None
     script = environment.loader.get_source(environment, "sort.js")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -18,6 +18,7 @@ from lawm.html_report.svg_figure import (
     step_ticks,
     to_svg,
 )
+from lawm.return_number import return_number
 
 
 def return_figure(run: RunRecord) -> Figure | None:
@@ -36,10 +37,10 @@ def return_figure(run: RunRecord) -> Figure | None:
         for row in run.evaluations:
             if row.mean is None:
                 axis.axvline(float(row.step), color=BAD, linewidth=1.2, linestyle=":")
-        if run.best is not None:
-            place = (float(run.best.step), run.best.mean or 0.0)
+        if run.best is not None and run.best.mean is not None:
+            place = (float(run.best.step), run.best.mean)
             axis.annotate(
-                f"best, {run.best.mean:.0f}",
+                f"best, {return_number(run.best.mean)}",
                 place,
                 xytext=(0, 11),
                 textcoords="offset points",
@@ -69,7 +70,7 @@ def draw_data_returns(axis: matplotlib.axes.Axes, mean: float | None, best: floa
             continue
         axis.axhline(value, color=INK, linestyle=dash, linewidth=1.3)
         axis.annotate(
-            f"{name} episode of the data, {value:.0f}",
+            f"{name} episode of the data, {return_number(value)}",
             (1.0, value),
             xycoords=axis.get_yaxis_transform(),
             ha="right",

@@ -11,6 +11,7 @@ from lawm.html_report.page_file import render
 from lawm.html_report.panel_table import panel_rows, panel_verdict
 from lawm.html_report.pictures import Budget, Embedded, embed_picture, newest_pictures, videos_in
 from lawm.html_report.return_figures import promise_figure, return_figure
+from lawm.html_report.run_command import run_command
 from lawm.html_report.run_files import FileReader, part
 from lawm.html_report.run_record import EvaluationRow, RunRecord, read_run
 from lawm.html_report.training_figures import (
@@ -19,6 +20,7 @@ from lawm.html_report.training_figures import (
     throughput_figure,
     world_model_figure,
 )
+from lawm.return_number import return_number
 from lawm.run_folder import RunFolder
 
 _CAPTIONS = {
@@ -87,21 +89,21 @@ def key_figures(run: RunRecord) -> list[tuple[str, str, str]]:
     found = []
     final, best = run.final, run.best
     if final is not None and final.mean is not None:
-        found.append(("return, final policy", f"{final.mean:.0f}", _spread(final)))
+        found.append(("return, final policy", _mean(final), _spread(final)))
     elif final is not None:
         found.append(("return, final policy", "not measured", "the evaluation failed, see below"))
     elif run.measured:
         newest = run.measured[-1]
         text = f"{_spread(newest)}; no final evaluation yet"
-        found.append(("return, newest", f"{newest.mean:.0f}", text))
+        found.append(("return, newest", _mean(newest), text))
     if run.selected is not None and run.selected.mean is not None:
         text = _spread(run.selected)
-        found.append(("return, policy selected offline", f"{run.selected.mean:.0f}", text))
+        found.append(("return, policy selected offline", _mean(run.selected), text))
     if best is not None:
-        found.append(("return, best along the run", f"{best.mean:.0f}", _spread(best)))
+        found.append(("return, best along the run", _mean(best), _spread(best)))
     if run.data_mean is not None and run.data_best is not None:
-        text = f"best episode {run.data_best:.0f}"
-        found.append(("return of the data, mean", f"{run.data_mean:.0f}", text))
+        text = f"best episode {return_number(run.data_best)}"
+        found.append(("return of the data, mean", return_number(run.data_mean), text))
     if run.action_r2 is not None:
         found.append(("held-out R² of the action", f"{run.action_r2:.2f}", "from the frames alone"))
     return found
@@ -109,28 +111,34 @@ def key_figures(run: RunRecord) -> list[tuple[str, str, str]]:
 
 def commands(run: RunRecord) -> list[tuple[str, str]]:
     """What each does, and how it is typed."""
-    folder = shlex.quote(str(run.path))
-    found = []
+    folder, found = RunFolder(run.path), []
     for index, start in enumerate(run.starts):
         text, where = start.get("command"), start.get("working_folder")
         if isinstance(text, str):
             place = f", in {where}" if isinstance(where, str) else ""
             what = "This run was started with" if index == 0 else "and resumed with"
             found.append((what + place, text))
-    config = shlex.quote(str(RunFolder(run.path).config_file))
-    found.append(
-        ("The same run again, in a new folder", f"lawm fit --config {config} --run_dir NEW_FOLDER")
-    )
+    config = ("--config", folder.config_file)
+    again = run_command(run.starts, "lawm", "fit", *config, "--run_dir", "NEW_FOLDER")
+    found.append(("The same run again, in a new folder", again))
     if not run.status.is_whole:
-        found.append(("Go on with it", f"lawm fit --resume {folder}"))
+        resume = run_command(run.starts, "lawm", "fit", "--resume", run.path)
+        found.append(("Go on with it", resume))
     if run.stages["policy"].progress.has_checkpoint:
-        found.append(("Measure the policy again", f"lawm evaluate {folder}"))
-    found.append(("All numbers along the run", f"tensorboard --logdir {folder}/tensorboard"))
+        measure = run_command(run.starts, "lawm", "evaluate", run.path)
+        found.append(("Measure the policy again", measure))
+    logs = shlex.join(["tensorboard", "--logdir", str(folder.tensorboard)])
+    found.append(("All numbers along the run", logs))
     return found
 
 
+def _mean(row: EvaluationRow) -> str:
+    return "not measured" if row.mean is None else return_number(row.mean)
+
+
 def _spread(row: EvaluationRow) -> str:
-    spread = "" if row.std is None else f"± {row.std:.0f} over {len(row.returns)} episodes, "
+    episodes = f"over {len(row.returns)} episodes, "
+    spread = "" if row.std is None else f"± {return_number(row.std)} {episodes}"
     normalised = (
         ""
         if row.normalised is None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lawm.fit_config import STAGES, StageName
+from lawm.html_report.run_command import run_command
 from lawm.html_report.run_files import Curve, FileReader, number, numbers, part
 from lawm.html_report.run_status import RunStatus, StageProgress, status_of
 from lawm.run_folder import RunFolder, open_run_folder
@@ -60,12 +61,12 @@ class RunRecord:
 
     @property
     def environment(self) -> str:
-        """As the data or the configuration names it; "" where neither does."""
-        found = self.data.get("environment")
-        if isinstance(found, str) and found not in ("", "unknown"):
-            return found
+        """As the configuration or else the data name it; "" where neither does."""
         configured = part(self.config, "evaluation").get("env_id")
-        return configured if isinstance(configured, str) and configured != "none" else ""
+        if isinstance(configured, str) and configured not in ("", "none"):
+            return configured
+        found = self.data.get("environment")
+        return found if isinstance(found, str) and found != "unknown" else ""
 
     @property
     def data_mean(self) -> float | None:
@@ -139,11 +140,17 @@ def read_run(path: Path, name: str | None = None) -> RunRecord:
     stages = {stage: _stage(files, folder, config, stage) for stage in _stages_run(config)}
     faults = sorted(file for file in folder.faults.glob("*.npz") if file.is_file())
     starts = provenance.get("starts")
+    starts = starts if isinstance(starts, list) else []
+    starts = [start for start in starts if isinstance(start, dict)]
     record = RunRecord(
         path=path,
         name=name or "/".join(path.resolve().parts[-2:]),  # runs/NAME/DATE-TIME
         status=status_of(
-            folder, {key: stage.progress for key, stage in stages.items()}, report, bool(faults)
+            folder,
+            {key: stage.progress for key, stage in stages.items()},
+            report,
+            bool(faults),
+            run_command(starts, "lawm", "fit", "--resume", path),
         ),
         config_text=files.text(folder.config_file) or "",
         config=config,
@@ -151,9 +158,7 @@ def read_run(path: Path, name: str | None = None) -> RunRecord:
         evaluations=_evaluations(files, folder.evaluation_file),
         panel=files.mapping(folder.stage("world_model").panel_file),
         data=part(provenance, "data") or part(report, "data"),
-        starts=[start for start in starts if isinstance(start, dict)]
-        if isinstance(starts, list)
-        else [],
+        starts=starts,
         faults=faults,
         missing=[],
         damaged=files.damaged,

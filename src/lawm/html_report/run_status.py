@@ -45,8 +45,9 @@ def status_of(
     stages: Mapping[StageName, StageProgress],
     report: Mapping[str, Any],
     has_faults: bool,
+    resume: str,
 ) -> RunStatus:
-    """Judge by the marks that stages, locks and faults leave."""
+    """Judge by the marks that stages, locks and faults leave; ``resume`` is how to go on."""
     if all(stage.is_done for stage in stages.values()):
         return RunStatus("finished", "All stages have ended.")
     before = [stage for name, stage in stages.items() if name != "policy"]
@@ -54,8 +55,7 @@ def status_of(
     if alone and not stages["policy"].has_checkpoint:
         return RunStatus(
             "stage 1 finished",
-            "The world model has ended and no policy was asked for yet. Train it with "
-            f"`lawm fit --resume {folder.path}`.",
+            f"The world model has ended and no policy was asked for yet. Train it with `{resume}`.",
         )
     where = _where(stages)
     owner = read_owner(folder.lock_file)
@@ -63,7 +63,7 @@ def status_of(
         who = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
         sure = "is training" if alive else "was training when it last wrote, and has not signed off"
         return RunStatus("running", f"{where} {who[0].upper()}{who[1:]}, {sure}.")
-    go_on = f"Continue with `lawm fit --resume {folder.path}`."
+    go_on = f"Continue with `{resume}`."
     if has_faults:
         return RunStatus(
             "failed", f"{where} A loss or gradient was not finite, see Faults below. {go_on}"

@@ -184,7 +184,11 @@ def hash_config(
     sections, stages = _unread(config)
     content = {key: value for key, value in content.items() if key not in sections}
     content["stages"] = {
-        stage: {name: value for name, value in settings.items() if name != "callbacks"}
+        stage: {
+            name: value
+            for name, value in settings.items()
+            if name != "callbacks" and (name, value) != ("module", None)
+        }
         for stage, settings in config["stages"].items()
         if stage not in stages
     }

@@ -19,6 +19,7 @@ LAYERS = {
     "lawm.world_model_module": LIGHTNING_MODULES,
     "lawm.policy_checkpoint": LIGHTNING_MODULES,
     "lawm.policy_module": LIGHTNING_MODULES,
+    "lawm.own_modules": LIGHTNING_MODULES,
     "lawm.action_prediction_module": LIGHTNING_MODULES,
     "lawm.acceleration": LIGHTNING_MODULES,
     "lawm.start_states": LIGHTNING_MODULES,

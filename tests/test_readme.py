@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_runs import ENV_ID
+from tiny_runs import ENV_ID, fit_arguments
 
 import lawm.envs
 from lawm.cli import (
@@ -59,11 +59,15 @@ def reader_folder(
     """A working folder with the repository's conf/, the reader's toy.py and a run called RUN."""
     (tmp_path / "conf").symlink_to(ROOT / "conf")
     finished_run.rename(tmp_path / "RUN")
-    (tmp_path / "toy.py").write_text(next(code for code in EXAMPLES if "register_env" in code))
+    for name in ("toy.py", "smooth.py"):
+        (tmp_path / name).write_text(
+            next(code for code in EXAMPLES if code.startswith(f"# {name}"))
+        )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
     yield tmp_path
-    sys.modules.pop("toy", None)
+    for name in ("toy", "smooth"):
+        sys.modules.pop(name, None)
 
 
 def test_there_are_commands_of_every_kind():
@@ -147,6 +151,36 @@ def test_a_simulator_of_the_reader_s_works_in_every_command(reader_folder, capsy
     for words in (["evaluate", "RUN"], ["fit", "--resume", "RUN"]):
         assert main(words) == 2
         assert "--allow-import MODULE" in capsys.readouterr().err
+
+
+def test_a_module_of_the_reader_s_is_trained(reader_folder, tiny_data):
+    """The command as it stands there, but for its data and its length."""
+    (words,) = [shlex.split(line)[1:] for line in LINES if "--allow-import smooth" in line]
+    arguments = fit_arguments(
+        tiny_data, reader_folder / "own", *words[words.index("--allow-import") :]
+    )
+    assert main(arguments) == 0
+    header, *rows = (reader_folder / "own" / "world_model" / "metrics.csv").read_text().splitlines()
+    place = header.split(",").index("world_model/change_of_u")
+    assert any(float(row.split(",")[place] or 0) > 0 for row in rows)
+
+
+@pytest.mark.filterwarnings("ignore")  # of a Trainer that was given little
+def test_python_example_of_a_trainer_of_the_reader_s(reader_folder, tiny_data):
+    (reader_folder / "data").mkdir()
+    shutil.copy(tiny_data, reader_folder / "data" / "cheetah_run_sac_replay.h5")
+    code = python_of("Without the command line")
+    for there, here in (
+        ("max_steps=2000", "max_steps=2, accelerator='cpu'"),
+        ("max_steps=400", "max_steps=2, accelerator='cpu'"),
+        ('labels="10%"', 'labels="50%", window=8, batch_size=4'),
+        ("data.spec)\nprior", "data.spec, advantage_updates=2)\nprior"),
+    ):
+        assert code.count(there) == 1
+        code = code.replace(there, here)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert len(names["result"].returns) == 10
 
 
 def test_table_of_presets_is_complete():

@@ -34,6 +34,8 @@ class StageConfig:
         log_every_n_steps: Steps between two rows of ``metrics.csv``.
         callbacks: Of your own, by class_path, beside lawm's; they are no input of the stage, so
             they must not change training.
+        module: Class of your own that the stage trains in place of lawm's, a subclass of it by its
+            dotted name, see :mod:`lawm.own_modules`.
     """
 
     max_steps: int = 2500
@@ -45,11 +47,12 @@ class StageConfig:
     precision: str | None = None
     log_every_n_steps: int | None = None
     callbacks: list[pl.Callback] | None = None
+    module: str | None = None
 
     def trainer_arguments(self) -> dict[str, Any]:
-        """What goes to ``Trainer``: the settings that are its own and not None, no callbacks."""
+        """What goes to ``Trainer``: the settings that are its own and not None; no callbacks."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        del values["checkpoint_every_n_steps"], values["callbacks"]
+        del values["checkpoint_every_n_steps"], values["callbacks"], values["module"]
         return {key: value for key, value in values.items() if value is not None}
 
 

@@ -14,6 +14,7 @@ from lawm.batch import Batch
 from lawm.checkpoint_file import read_checkpoint
 from lawm.fault_file import Fault, read_fault
 from lawm.fused.kernels import enable_kernels
+from lawm.own_modules import NAME_KEY, world_model_module
 from lawm.rssm import ModelState
 from lawm.run_folder import RunFolder
 from lawm.saved_run import action_prediction_module, policy_module
@@ -21,7 +22,7 @@ from lawm.spec import DataSpec
 from lawm.stage_module import StageModule
 from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_loss import LossCoefficients, LossOptions
-from lawm.world_model_module import RateConfig, WorldModelModule
+from lawm.world_model_module import RateConfig
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def _module(path: Path, stage: str) -> StageModule[Any]:
         settings["coefficients"] = LossCoefficients(**settings["coefficients"])
         settings["options"] = LossOptions(**settings["options"])
         settings["rate"] = RateConfig(**settings["rate"])
-        module = WorldModelModule(spec, **settings)
+        module = world_model_module(settings.pop(NAME_KEY, None))(spec, **settings)
     module.load_state_dict(saved["state_dict"])
     return module
 

@@ -10,6 +10,7 @@ from lawm.action_predictor import ActionPredictorConfig, ClonedAgent
 from lawm.agent import LatentActionAgent
 from lawm.checkpoint_file import newest_checkpoint, read_checkpoint
 from lawm.errors import LawmError
+from lawm.own_modules import NAME_KEY, latent_policy_module
 from lawm.policy_module import LatentPolicyModule
 from lawm.run_folder import RunFolder, StageFolder, open_run_folder
 from lawm.spec import DataSpec
@@ -66,7 +67,8 @@ def policy_module(
     """A fresh module of a run's stage 2, as a checkpoint describes it.
 
     Raises:
-        LawmError: It acts in a world model, whose checkpoint is missing or damaged.
+        LawmError: It acts in a world model, whose checkpoint is missing or damaged, or it is of a
+            class of the user's whose module is not imported.
     """
     settings = dict(hyper_parameters)
     spec = DataSpec.from_dict(settings.pop("spec"))
@@ -74,7 +76,7 @@ def policy_module(
         return action_prediction_module(hyper_parameters)
     model = load_world_model(folder.stage("world_model"))
     settings["constraint"] = ConstraintConfig(**settings["constraint"])
-    return LatentPolicyModule(model, spec, **settings)
+    return latent_policy_module(settings.pop(NAME_KEY, None))(model, spec, **settings)
 
 
 def action_prediction_module(hyper_parameters: dict[str, Any]) -> ActionPredictionModule:

@@ -163,7 +163,8 @@ def _optimisation(config: FitConfig, stage: StageName) -> dict[str, Any]:
     stage_config = config.stages[stage]
     effective = {**config.trainer, **stage_config.trainer_arguments()}
     names = ("max_steps", "gradient_clip_val", "accumulate_grad_batches", "precision")
-    return {f"stages.{stage}.{name}": effective.get(name) for name in names}
+    inputs = {f"stages.{stage}.{name}": effective.get(name) for name in names}
+    return inputs | ({f"stages.{stage}.module": own} if (own := stage_config.module) else {})
 
 
 def _dotted(group: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from lawm.callbacks.throughput import num_transitions
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
 from lawm.environment_check import environment_of_run
 from lawm.fit_config import FitConfig, StageName
+from lawm.own_modules import latent_policy_module, named, world_model_module
 from lawm.policy_evaluation import PolicyEvaluation
 from lawm.policy_module import LatentPolicyModule
 from lawm.ranks import is_rank_zero
@@ -181,10 +182,14 @@ class TwoStageTrainer:
         return ActionPredictionModule(self._spec, **settings, stage="inverse_dynamics")
 
     def _new_world_model(self) -> WorldModelModule:
-        return WorldModelModule(self._spec, **self._config.world_model)
+        name = self._config.stages["world_model"].module
+        module = world_model_module(name)(self._spec, **self._config.world_model)
+        return named(module, name)
 
     def _new_policy(self, world_model: WorldModelModule) -> LatentPolicyModule:
-        return LatentPolicyModule(world_model.model, self._spec, **self._config.policy)
+        name = self._config.stages["policy"].module
+        module = latent_policy_module(name)
+        return named(module(world_model.model, self._spec, **self._config.policy), name)
 
     def _new_cloned_policy(self) -> ActionPredictionModule:
         return ActionPredictionModule(self._spec, **self._config.cloning, stage="policy")

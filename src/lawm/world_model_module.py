@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from lawm.optimizer import adamw, with_schedule
 from lawm.rate_control import FixedRate, RateControl, TargetRate
 from lawm.spec import DataSpec
 from lawm.stage_module import StageModule
-from lawm.world_model import WorldModel
+from lawm.world_model import Observed, WorldModel
 from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_loss import (
     LossCoefficients,
@@ -84,6 +85,8 @@ class WorldModelModule(StageModule[Batch]):
         cooldown: float = 0.4,
     ) -> None:
         super().__init__("world_model")
+        own = inspect.signature(WorldModelModule.__init__).parameters
+        self.save_hyperparameters(ignore=list(own))  # what a subclass takes beside them
         self.save_hyperparameters(
             {
                 "spec": spec.to_dict(),
@@ -132,6 +135,8 @@ class WorldModelModule(StageModule[Batch]):
         labelled_loss = weighted_sum(labelled, self.term_weights, beta, factors)
         free_loss = weighted_sum(free, self.term_weights, beta, factors)
         loss = options.labelled_weight * labelled_loss + options.action_free_weight * free_loss
+        additions = self.additional_loss(batch, observed)
+        loss = loss + sum(additions.values()) if additions else loss
 
         # Move the rate control's dual variable
         is_inferred = self.model.transition_input.infers_actions
@@ -141,7 +146,20 @@ class WorldModelModule(StageModule[Batch]):
         logs = {f"labelled/{name}": value for name, value in labelled.as_dict().items()}
         if batch.num_rows > batch.num_labelled:
             logs |= {f"action_free/{name}": value for name, value in free.as_dict().items()}
-        return loss, logs | {"loss": loss, "beta": beta}
+        return loss, logs | additions | {"loss": loss, "beta": beta}
+
+    def additional_loss(self, batch: Batch, observed: Observed) -> dict[str, Tensor]:
+        """What a subclass adds to the loss of a batch, by the name under which it is logged.
+
+        Args:
+            batch: The windows, labelled rows first.
+            observed: What the model makes of them, time first.
+
+        Returns:
+            Terms, each (); lawm's own module has none.
+        """
+        del batch, observed
+        return {}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Losses and latent-action R^2 on held-out labelled windows."""

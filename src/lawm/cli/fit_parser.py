@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,15 +20,18 @@ from jsonargparse import ArgumentParser, Namespace
 from lawm.cli.fit_settings import build_parser
 from lawm.cli.import_policy import denied_import, only_trusted_imports, refuse_class_as_text
 from lawm.cli.known_keys import check_config_file, check_options
+from lawm.cli.named_modules import MODULE_OPTIONS, named_modules, require_as_found
 from lawm.cli.option_spelling import in_known_spelling
 from lawm.cli.setting_ranges import check_ranges
 from lawm.errors import LawmError
 from lawm.fit_config import STAGES, EvaluationConfig, FitConfig, StageConfig
+from lawm.own_modules import latent_policy_module, world_model_module
 from lawm.run_folder import open_run_folder
 from lawm.safe_yaml import read_yaml
 from lawm.stage_identity import unknown_to
 from lawm.user_modules import import_user_modules
 
+_FIRST = ("config", "resume", "run_dir", "allow-import")  # read before all others
 # What belongs to one call and not to the experiment: not saved in the run's config.yaml.
 CALL_FLAGS = ("stage", "run_dir", "resume", "world_model_from", "threads", "allow_import")
 
@@ -56,17 +60,19 @@ def parse_fit(arguments: list[str]) -> FitRequest:
             module that cannot be used.
         SystemExit: After ``--help`` or ``--print_config``.
     """
-    parser = build_parser()
-    known = {*parser.get_defaults().keys(), "help", "print_config"} - {"allow_import"}
-    options = {*known, "allow-import"}
-    arguments = in_known_spelling(arguments, {f"--{name}" for name in options})
-    check_options(arguments, options)
+    arguments = in_known_spelling(arguments, [f"--{name}" for name in (*_FIRST, *MODULE_OPTIONS)])
     files, resume, allowed = _read_first(arguments)
     import_user_modules(allowed)
     if resume is not None:
         open_run_folder(resume)
         # The run's own configuration comes first; what is given beside --resume wins over it.
         files = [resume / "config.yaml", *files]
+    own = named_modules(files, arguments)
+    parser = build_parser(*_classes(own))
+    known = {*parser.get_defaults().keys(), "help", "print_config"} - {"allow_import"}
+    options = {*known, "allow-import"}
+    arguments = in_known_spelling(arguments, {f"--{name}" for name in options})
+    check_options(arguments, options)
     for file in files:
         check_config_file(file, known)
     if resume is not None:
@@ -79,6 +85,7 @@ def parse_fit(arguments: list[str]) -> FitRequest:
         with only_trusted_imports(also=allowed):
             values = parser.parse_args(arguments)
             check_ranges(values.as_dict())
+            require_as_found({option: values[option] for option in own}, own)
             if values.threads is not None and values.threads < 1:
                 raise LawmError(f"threads is {values.threads}; expected a whole number from 1.")
             built = parser.instantiate(values)
@@ -99,6 +106,12 @@ def parse_fit(arguments: list[str]) -> FitRequest:
         world_model_from=Path(values.world_model_from) if values.world_model_from else None,
         threads=values.threads,
     )
+
+
+def _classes(own: Mapping[str, str | None]) -> tuple[type[Any], type[Any]]:
+    """What the two stages train."""
+    world_model, policy = (own[option] for option in MODULE_OPTIONS)
+    return world_model_module(world_model), latent_policy_module(policy)
 
 
 def _read_first(arguments: list[str]) -> tuple[list[Path], Path | None, list[str]]:

@@ -56,8 +56,16 @@ TITLES = {
 }
 
 
-def build_parser() -> ArgumentParser:
-    """The parser of `lawm fit`."""
+def build_parser(
+    world_model: type[WorldModelModule] = WorldModelModule,
+    policy: type[LatentPolicyModule] = LatentPolicyModule,
+) -> ArgumentParser:
+    """The parser of `lawm fit`.
+
+    Args:
+        world_model: What stage 1 trains; it has the settings that this takes.
+        policy: The same of stage 2.
+    """
     parser = ArgumentParser(
         prog="lawm fit",
         description="Train a latent-action world model on mixed trajectories, then a policy in it.",
@@ -126,14 +134,14 @@ def build_parser() -> ArgumentParser:
     add(MixedTrajectoryDataModule, "data", skip={"seed"}, instantiate=False)
     skip = {"spec", "stage"}
     add(ActionPredictionModule, "inverse_dynamics", skip=skip, instantiate=False)
-    add(WorldModelModule, "world_model", skip={"spec"}, instantiate=False)
-    add(LatentPolicyModule, "policy", skip={"world_model", "spec"}, instantiate=False)
+    add(world_model, "world_model", skip={"spec"}, instantiate=False)
+    add(policy, "policy", skip={"world_model", "spec"}, instantiate=False)
     add(ActionPredictionModule, "cloning", skip={"spec", "stage"}, instantiate=False)
     skip = {"world_model", "data", "seed"}
     add(StartStateDataModule, "start_states", skip=skip, instantiate=False)
     skip = set(_trainer_signature()) - set(SHARED_TRAINER_ARGUMENTS)
     add(pl.Trainer, "trainer", skip=skip, instantiate=False)
-    add(StageConfig, "stages.inverse_dynamics", instantiate=False)
+    add(StageConfig, "stages.inverse_dynamics", skip={"module"}, instantiate=False)
     add(StageConfig, "stages.world_model", instantiate=False)
     skip = {"gradient_clip_val", "val_check_interval", "limit_val_batches"}
     add(StageConfig, "stages.policy", skip=skip, instantiate=False)

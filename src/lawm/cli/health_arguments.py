@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lawm.cli.allow_import import add_allow_import
+
 
 def add_health_parsers(commands: Any) -> None:  # noqa: ANN401 (argparse's type is private)
     """Add the `doctor` and `replay` commands.
@@ -40,6 +42,7 @@ def add_health_parsers(commands: Any) -> None:  # noqa: ANN401 (argparse's type 
         "if the fault is reproduced.",
     )
     replay.add_argument("batch", type=Path, metavar="FILE.npz", help="in faults/ of a run folder")
+    add_allow_import(replay)
 
 
 __all__ = ["add_health_parsers"]

@@ -26,8 +26,8 @@ def named_modules(files: Sequence[Path], arguments: Sequence[str]) -> dict[str, 
     found: dict[str, str | None] = dict.fromkeys(MODULE_OPTIONS)
     for file in files:
         try:
-            content = read_yaml(file)
-        except (LawmError, OSError):
+            content = read_yaml(file) if file.is_file() else None
+        except LawmError:
             continue
         for option in MODULE_OPTIONS:
             value, is_given = _inside(content, option)

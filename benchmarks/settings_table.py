@@ -1,6 +1,6 @@
 """Runs with one setting changed beside the same runs with the defaults, as a Markdown table.
 
-    python -m lawm.benchmarks.settings_table results/label_efficiency.csv results/settings/*.csv
+    python -m lawm.benchmarks.settings_table GRID.csv results/settings/*.csv
 
 A line a file: the mean return on each task, and in brackets that of the same method, budget and
 seeds in the first file; then both over the oracles of the first file, interquartile mean of these

@@ -220,7 +220,7 @@ def _parse(path: Path, line: int, cells: Mapping[str, str | None]) -> GridRow:
 
 
 def _return(value: float | None) -> float | None:
-    """To a place more than is shown of one below ten."""
+    """To a tenth; below ten to four places, as a return may be a rate of success."""
     return None if value is None else round(value, 1 if abs(value) >= 10.0 else 4)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from lawm.fit_config import FitConfig, StageConfig
 from lawm.stage_identity import (
+    cloning_inputs,
     differences,
     fingerprint,
     policy_inputs,
@@ -71,6 +72,18 @@ def test_other_data_change_the_fingerprint_of_both_stages():
     assert of_stage_1(CONFIG, "other") != of_stage_1(CONFIG)
     one, other = (policy_inputs(CONFIG, of_stage_1(CONFIG, data)) for data in ("data", "other"))
     assert fingerprint(one) != fingerprint(other)
+
+
+def test_a_module_of_the_user_s_counts_in_the_stage_that_it_is_trained_in():
+    own = StageConfig(max_steps=10, module="mine.Own")
+    config = replace(CONFIG, stages={**CONFIG.stages, "policy": own})
+    assert of_stage_1(config) == of_stage_1(CONFIG)
+    assert differences(policy_inputs(CONFIG, "a"), policy_inputs(config, "a")) == [
+        "stages.policy.module (absent there, mine.Own here)"
+    ]
+    assert cloning_inputs(config, "data") == cloning_inputs(CONFIG, "data"), "it clones no such"
+    config = replace(CONFIG, stages={**CONFIG.stages, "world_model": replace(own, max_steps=20)})
+    assert of_stage_1(config) != of_stage_1(CONFIG)
 
 
 def test_differences_name_nested_keys_with_both_values():

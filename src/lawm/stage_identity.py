@@ -52,9 +52,10 @@ def world_model_inputs(
     config: FitConfig, data_fingerprint: str, labeller_fingerprint: str | None = None
 ) -> dict[str, Any]:
     """Inputs of stage 1, those of the pseudo-labels included if there are any."""
-    return _on_data(
+    inputs = _on_data(
         config, "world_model", config.world_model, data_fingerprint, labeller_fingerprint
     )
+    return inputs | _own_module(config, "world_model")
 
 
 def cloning_inputs(
@@ -75,6 +76,7 @@ def policy_inputs(config: FitConfig, world_model_fingerprint: str) -> dict[str, 
             **_dotted("policy", read_by_policy(config.policy)),
             **_dotted("start_states", config.start_states),
             **_optimisation(config, "policy"),
+            **_own_module(config, "policy"),
         }
     )
 
@@ -163,8 +165,13 @@ def _optimisation(config: FitConfig, stage: StageName) -> dict[str, Any]:
     stage_config = config.stages[stage]
     effective = {**config.trainer, **stage_config.trainer_arguments()}
     names = ("max_steps", "gradient_clip_val", "accumulate_grad_batches", "precision")
-    inputs = {f"stages.{stage}.{name}": effective.get(name) for name in names}
-    return inputs | ({f"stages.{stage}.module": own} if (own := stage_config.module) else {})
+    return {f"stages.{stage}.{name}": effective.get(name) for name in names}
+
+
+def _own_module(config: FitConfig, stage: StageName) -> dict[str, Any]:
+    """The class of the user's, where one is trained; runs of lawm's own count none."""
+    name = config.stages[stage].module
+    return {} if name is None else {f"stages.{stage}.module": name}
 
 
 def _dotted(group: str, values: dict[str, Any]) -> dict[str, Any]:

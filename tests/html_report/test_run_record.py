@@ -50,7 +50,7 @@ def test_the_environment_is_the_one_that_was_measured_in(tmp_path):
     ("command", "options"),
     [
         ("lawm fit --config c.yaml --allow-import my.tasks", " --allow-import my.tasks"),
-        ("lawm fit --allow-import=a --allow-import b", " --allow-import a --allow-import b"),
+        ("lawm fit --allow-import=a --allow_import b", " --allow-import a --allow-import b"),
         ("lawm fit --run_dir 'a --allow-import b'", ""),
         ("lawm fit --run_dir 'no end", ""),
         ("lawm fit --allow-import", ""),

@@ -30,7 +30,8 @@ def _allowed(starts: Sequence[Mapping[str, Any]]) -> list[str]:
     found = []
     for place, word in enumerate(words):
         option, _, name = word.partition("=")
-        if option == _ALLOW and (names := [name] if name else words[place + 1 : place + 2]):
+        names = [name] if name else words[place + 1 : place + 2]
+        if names and option.replace("_", "-") == _ALLOW:
             found += [_ALLOW, *names]
     return found
 

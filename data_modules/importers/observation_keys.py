@@ -114,7 +114,10 @@ def choose_keys(
         elif field.left_out and not asked:
             left_out[key] = field.left_out
         elif not asked and layout == "numbers" and len(field.shape) > 1:
-            left_out[key] = f"{len(field.shape)} axes a step; --keys {key} makes it a vector"
+            left_out[key] = (
+                f"{len(field.shape)} axes a step of {field.dtype}, where pictures are uint8; "
+                f"--keys {key} makes it a vector"
+            )
         else:
             chosen.append(ChosenKey(key, renamed.get(key) or field.name, field, layout))
     if not chosen:

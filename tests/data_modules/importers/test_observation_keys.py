@@ -77,7 +77,8 @@ def test_the_default_choice() -> None:
     assert [key.name for key in chosen] == ["pos", "camera"]
     assert left_out == {
         "text": "|S8 (): neither numbers nor a uint8 image",
-        "depth": "2 axes a step; --keys depth makes it a vector",
+        "depth": "2 axes a step of float32, where pictures are uint8; "
+        "--keys depth makes it a vector",
         "qpos": "simulator state",
         "none": "float32 (0,): neither numbers nor a uint8 image",
     }

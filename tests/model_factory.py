@@ -11,6 +11,7 @@ from lawm.batch import Batch
 from lawm.spec import DataSpec, ObservationSpec
 from lawm.world_model import WorldModel
 from lawm.world_model_config import WorldModelConfig
+from lawm.world_model_module import WorldModelModule
 
 OBS_DIM, ACTION_DIM = 5, 2
 IMAGE_SHAPE = (16, 24, 3)
@@ -37,6 +38,18 @@ def make_spec(images: tuple[str, ...] = (), states: bool = True) -> DataSpec:
 def make_model(seed: int = 0, spec: DataSpec | None = None, **config: Any) -> WorldModel:
     torch.manual_seed(seed)
     return WorldModel(spec or make_spec(), WorldModelConfig(**(SMALL | config)))
+
+
+def make_world_model_module(variant: str = "action", **settings: Any) -> WorldModelModule:
+    torch.manual_seed(0)
+    config = WorldModelConfig(**(SMALL | VARIANTS[variant]))
+    return WorldModelModule(make_spec(), config, **settings)
+
+
+def loss_of(module: WorldModelModule, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """With the same random numbers every time."""
+    torch.manual_seed(1)
+    return module.compute_loss(batch)
 
 
 def add_images(batch: Batch, *keys: str, seed: int = 0) -> Batch:

@@ -33,6 +33,8 @@ _LEFT_OUT = ("name", "seed", "compile")
 _OF_IMAGES = "image_"
 _OF_TWO_SOURCES = ("labelled_warmup_steps", "share_weights")
 _LEFT_OUT_OF_DATA = (*ACCESS_KEYS, "labels", "label_seed")
+# Where every row is labelled, so that a new default makes no oracle stale
+_UNREAD_RATIO = {"labelled_ratio": 0.5}
 
 
 @dataclass(frozen=True)
@@ -151,35 +153,34 @@ def _unread(config: Mapping[str, Any]) -> tuple[set[str], set[str]]:
     return {"cloning"} | labelling, labelling
 
 
-def _all_rows_carry_actions(config: Mapping[str, Any], fraction: Fraction) -> bool:
-    return bool(
-        config["pseudo_labels"] or fraction == ALL or config["data"]["labelled_ratio"] == 1.0
-    )
-
-
 def hash_config(
     config: Mapping[str, Any],
     fraction: Fraction,
     checksums: Sequence[Sequence[str]],
     *,
     images: bool,
+    all_have_actions: bool,
 ) -> str:
     """Digest of all that decides the result of a cell, 12 hexadecimal digits.
 
     Seeds do not enter it: the runs of a cell have the same. Nor do names of files: the content of
     the shards does; nor what is said of images where states alone are seen, of stages that the
-    method does not run, or of how two kinds of rows are weighed where there is one.
+    method does not run, or of how two kinds of rows are mixed and weighed where there is one.
 
     Args:
         config: The merged configuration, as in a run's ``config.yaml``.
         fraction: The labelled fraction.
         checksums: Of the content of ``data.shards`` and of ``data.action_free_shards``.
         images: Whether there is an image among the observations.
+        all_have_actions: Whether every episode of the shards can be labelled.
     """
     content = {key: value for key, value in config.items() if key not in _LEFT_OUT}
     if content.get("policy_seed") is None:  # that of the run, which is left out
         content.pop("policy_seed", None)
     data = {k: v for k, v in config["data"].items() if k not in _LEFT_OUT_OF_DATA}
+    all_labelled = fraction == ALL and all_have_actions
+    if all_labelled:
+        data |= _UNREAD_RATIO
     content |= {"data": data, "fraction": str(fraction), "content": checksums}
     sections, stages = _unread(config)
     content = {key: value for key, value in content.items() if key not in sections}
@@ -197,7 +198,7 @@ def hash_config(
         if not images:
             model = {key: value for key, value in model.items() if not key.startswith(_OF_IMAGES)}
         options = as_older_runs_tell("world_model.options", config["world_model"]["options"])
-        if _all_rows_carry_actions(config, fraction):
+        if all_labelled or config["pseudo_labels"] or config["data"]["labelled_ratio"] == 1.0:
             options = {k: v for k, v in options.items() if k not in _OF_TWO_SOURCES}
         content["world_model"] = {**config["world_model"], "model": model, "options": options}
         content["policy"] = as_older_runs_tell("policy", read_by_policy(config["policy"]))

@@ -64,7 +64,7 @@ class Data:
     """Batches by the real data module, from a shard of made-up trajectories.
 
     Args:
-        episodes: Of 500 steps each; a tenth is labelled.
+        episodes: Of 500 steps each; a tenth is labelled, as is half of every batch.
         batch_size: B.
         window: T.
     """
@@ -74,7 +74,11 @@ class Data:
             path = Path(folder) / "made_up.h5"
             _write_shard(path, episodes)
             self.module = MixedTrajectoryDataModule(
-                [str(path)], labels="10%", batch_size=batch_size, window=window
+                [str(path)],
+                labels="10%",
+                labelled_ratio=0.5,
+                batch_size=batch_size,
+                window=window,
             )
             self.module.setup("fit")
         self.spec: DataSpec = self.module.spec

@@ -81,7 +81,7 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         labels: str | int = "all",
         label_seed: int = 0,
         label_choice: LabelChoice = "random",
-        labelled_ratio: float = 0.5,
+        labelled_ratio: float = 0.25,
         batch_size: int = 32,
         window: int = 32,
         held_out: str | int = "5%",

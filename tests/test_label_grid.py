@@ -79,6 +79,7 @@ def test_the_hash_tells_what_decides_a_result_and_nothing_else():
         model=None,
         options=None,
         images=False,
+        all_have_actions=True,
         **changes,
     ):
         config = {**CONFIG, **changes, "data": {**CONFIG["data"], **(data or {})}}
@@ -87,7 +88,7 @@ def test_the_hash_tells_what_decides_a_result_and_nothing_else():
             "model": {"deter": 8, **(model or {})},
             "options": {"free_nats": 0.5, **(options or {})},
         }
-        return hash_config(config, fraction, sums, images=images)
+        return hash_config(config, fraction, sums, images=images, all_have_actions=all_have_actions)
 
     same = digest()
     assert digest(seed=1, name="b", compile="off") == same
@@ -113,10 +114,19 @@ def test_the_hash_tells_what_decides_a_result_and_nothing_else():
         digest(sums=(("b",), ())),
         digest(sums=((), ("a",))),
         digest(data={"window": 16}),
+        digest(data={"labelled_ratio": 0.25}),
         digest(policy={"horizon": 5}),
         digest(policy_seed=1),
     ]
-    assert len({same, *others}) == 14
+    assert len({same, *others}) == 15
+
+    full = digest(fraction=Fraction(1))
+    assert digest(fraction=Fraction(1), data={"labelled_ratio": 0.25}) == full, "all are labelled"
+    mixed = [
+        digest(fraction=Fraction(1), data={"labelled_ratio": ratio}, all_have_actions=False)
+        for ratio in (0.25, 0.75)
+    ]
+    assert len({full, *mixed}) == 3
 
 
 @pytest.mark.parametrize(
@@ -133,7 +143,7 @@ def test_the_hash_leaves_out_how_two_kinds_of_rows_are_weighed_where_there_is_on
     def digest(**options):
         model = {"learning_rate": 1e-3, "model": {"deter": 8}, "options": options}
         config = {**CONFIG, **changes, "world_model": model}
-        return hash_config(config, fraction, (("a",), ()), images=False)
+        return hash_config(config, fraction, (("a",), ()), images=False, all_have_actions=True)
 
     assert digest() == digest(share_weights=False) == digest(share_weights=True)
 
@@ -148,7 +158,7 @@ def test_the_hash_leaves_out_what_the_method_does_not_run():
             config[section] = {**config[section], "learning_rate": 1.0}
         if stage:
             config["stages"] = {**config["stages"], stage: {"max_steps": 1}}
-        return hash_config(config, TENTH, (("a",), ()), images=False)
+        return hash_config(config, TENTH, (("a",), ()), images=False, all_have_actions=True)
 
     def reads(method, labelled_by):
         sections = ("inverse_dynamics", "world_model", "policy", "cloning")

@@ -11,7 +11,8 @@ from lawm.data_modules import MixedTrajectoryDataModule
 
 
 def make_data(path, **changes):
-    settings = {"labels": "5", "held_out": "2", "window": 4, "batch_size": 8} | changes
+    settings = {"labels": "5", "held_out": "2", "labelled_ratio": 0.5, "window": 4, "batch_size": 8}
+    settings |= changes
     return MixedTrajectoryDataModule([str(path)], **settings)
 
 

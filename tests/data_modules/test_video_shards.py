@@ -78,6 +78,7 @@ def test_videos_are_the_unlabelled_half(tmp_path: Path, storage: Any, listed_fir
         shards,
         free,
         labels="2 episodes",
+        labelled_ratio=0.5,
         storage=storage,
         cache_dir=str(tmp_path / "cache"),
         workers=0,

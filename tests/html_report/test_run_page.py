@@ -45,7 +45,7 @@ def test_the_page_of_a_trained_run_has_all_of_it(finished_run, capsys):
         start["commit"],
         start["packages"]["torch"],
         f"lawm fit --config {finished_run}/config.yaml --run_dir NEW_FOLDER",
-        "labelled_ratio: 0.5",  # of config.yaml
+        "labelled_ratio: 0.25",  # of config.yaml
         "updates of the policy",  # an axis
         "nats a step",
     ):

@@ -70,16 +70,14 @@ def read_grid(args: argparse.Namespace) -> Grid:
     tasks: list[Task] = []
     cells: dict[tuple[Task, str], _Cell] = {}
     for config in args.config:
-        checksums: list[list[str]] = []
-        task: Task | None = None
-        images = False
+        data: _TaskData | None = None
         for method in methods:
             configs = (config, *presets[config, method], *args.preset)
             request = _parse(configs, settings, method)
-            if task is None:
-                task, checksums, images = _look_at_data(config, request)
-                tasks.append(task)
-            cells[task, method] = _Cell(configs, request, checksums, images)
+            if data is None:
+                data = _look_at_data(config, request)
+                tasks.append(data.task)
+            cells[data.task, method] = _Cell(configs, request, data)
     runs = [
         GridRun(
             task,
@@ -95,25 +93,34 @@ def read_grid(args: argparse.Namespace) -> Grid:
     return Grid(runs, any(cell.uses_cuda for cell in cells.values()))
 
 
+@dataclass(frozen=True)
+class _TaskData:
+    """A task, and what of its shards decides a result."""
+
+    task: Task
+    checksums: list[list[str]]  # of labelled and of action-free shards
+    images: bool  # among the observations
+    all_have_actions: bool
+
+
 class _Cell:
     """What the runs of a task and method share."""
 
-    def __init__(
-        self,
-        configs: tuple[Path, ...],
-        request: FitRequest,
-        checksums: list[list[str]],
-        images: bool,
-    ) -> None:
+    def __init__(self, configs: tuple[Path, ...], request: FitRequest, data: _TaskData) -> None:
         self.configs = configs
-        self._images = images
+        self._data = data
         self._merged: dict[str, Any] = yaml.safe_load(request.config_text)
-        self._checksums = checksums
         accelerator = str(request.config.trainer["accelerator"])
         self.uses_cuda = accelerator in ("auto", "gpu", "cuda")
 
     def hash(self, fraction: Fraction) -> str:
-        return hash_config(self._merged, fraction, self._checksums, images=self._images)
+        return hash_config(
+            self._merged,
+            fraction,
+            self._data.checksums,
+            images=self._data.images,
+            all_have_actions=self._data.all_have_actions,
+        )
 
 
 def _parse(configs: Sequence[Path], settings: Sequence[str], method: str) -> FitRequest:
@@ -124,8 +131,7 @@ def _parse(configs: Sequence[Path], settings: Sequence[str], method: str) -> Fit
     return parse_fit([*words, *budget, *given, *allow_import_options()])
 
 
-def _look_at_data(config: Path, request: FitRequest) -> tuple[Task, list[list[str]], bool]:
-    """The task, checksums of labelled and of action-free shards, whether there are images."""
+def _look_at_data(config: Path, request: FitRequest) -> _TaskData:
     found = []
     for key in ("shards", "action_free_shards"):
         given = request.config.data.get(key) or []
@@ -137,7 +143,8 @@ def _look_at_data(config: Path, request: FitRequest) -> tuple[Task, list[list[st
     ]
     data = "+".join(path.stem for paths in found for path in paths)
     images = any(layout.dtype == np.uint8 for h in headers for layout in h.obs.values())
-    return Task(config.stem, config, data), sums, images
+    all_have_actions = all(h.may_label and bool(h.episodes.has_action.all()) for h in headers)
+    return _TaskData(Task(config.stem, config, data), sums, images, all_have_actions)
 
 
 def _check_tasks(configs: Sequence[Path]) -> None:

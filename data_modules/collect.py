@@ -23,6 +23,7 @@ from rich.progress import (
 
 from lawm import __version__
 from lawm.data_modules.behaviour import Behaviour, Kept, RandomBehaviour
+from lawm.data_modules.deferred_interrupt import deferred_interrupt
 from lawm.data_modules.episode import Episode
 from lawm.data_modules.sac_behaviour import Keep, SacBehaviour
 from lawm.data_modules.shard_writer import ShardWriter
@@ -142,8 +143,9 @@ def collect(config: CollectConfig, console: Console | None = None) -> CollectRep
         behaviour = _make_behaviour(config, renderer)
         try:
             for episode in _with_progress(behaviour, config, console):
-                writer.add(episode)
-                returns.append(episode.episode_return)
+                with deferred_interrupt():
+                    writer.add(episode)
+                    returns.append(episode.episode_return)
         except KeyboardInterrupt:
             interrupted = True
             console.print(f"Interrupted after {len(returns)} whole episodes.")

@@ -56,6 +56,7 @@ def copy_episodes(
     """
     metas = [header.meta for header in headers]
     bounds = next((meta for meta in metas if meta.action_dim > 0), metas[0])
+    step = max(meta.step_seconds for meta in metas)  # they agree, or do not know
     sources = [
         {"name": h.path.name, "checksum": h.meta.checksum, "provenance": h.meta.provenance}
         for h in headers
@@ -66,7 +67,7 @@ def copy_episodes(
         action_high=bounds.action_high,
         env_id=max(meta.env_id for meta in metas),
         action_repeat=bounds.action_repeat,
-        control_timestep=max(meta.control_timestep for meta in metas),
+        control_timestep=bounds.control_timestep or step / bounds.action_repeat,
         provenance={"command": command, "sources": sources},
         # where some pictures are of unknown origin, all of the copy are
         renderer=headers[0].renderer if all(header.renderer for header in headers) else None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +15,7 @@ from lawm.data_modules import shard_format as fmt
 from lawm.data_modules.episode import Episode
 from lawm.data_modules.shard_file import checksum
 
+MAX_ATTRIBUTE = 60_000  # bytes; attributes together with their header have 65,536
 FLAG_CHUNK = 65_536  # rows of flags, which gzip shrinks to almost nothing
 
 
@@ -28,6 +31,12 @@ class IndexWriter:
     truncated: list[bool] = field(default_factory=list)
     source_id: list[bytes] = field(default_factory=list)
 
+    @property
+    def num_bytes(self) -> int:
+        """Of the arrays, about."""
+        longest = max(map(len, self.source_id), default=0)
+        return len(self.num_rows) * (longest + 32)
+
     def add(self, episode: Episode) -> None:
         """Remember the next episode."""
         self.num_rows.append(episode.num_rows)
@@ -36,7 +45,7 @@ class IndexWriter:
         self.episode_return.append(episode.episode_return)
         self.terminated.append(episode.terminated)
         self.truncated.append(episode.truncated)
-        self.source_id.append(episode.source_id.encode())
+        self.source_id.append(episode.source_id.encode(errors="backslashreplace"))
 
     def write(self, file: h5py.File) -> None:
         """Write the arrays of E rows, and the flags of N."""
@@ -62,4 +71,13 @@ def write_dataset(file: h5py.File, name: str, values: NDArray[Any]) -> None:
     dataset.attrs["sha256"] = fmt.fixed_text(checksum(values))
 
 
-__all__ = ["IndexWriter", "write_dataset"]
+def write_provenance(file: h5py.File, provenance: Mapping[str, Any]) -> None:
+    """As JSON: an attribute, or a dataset where HDF5 takes no attribute of that length."""
+    text = json.dumps(provenance).encode()
+    if len(text) <= MAX_ATTRIBUTE:
+        file.attrs[fmt.PROVENANCE] = fmt.fixed_text(text.decode())
+    else:
+        write_dataset(file, fmt.PROVENANCE, np.frombuffer(text, np.uint8))
+
+
+__all__ = ["IndexWriter", "write_dataset", "write_provenance"]

@@ -12,6 +12,7 @@ so that the choice can be made before anything is labelled; that it is made so i
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,11 +38,11 @@ def coverage_order(
     *,
     seed: int,
 ) -> NDArray[np.int64]:
-    """Choose ``count`` of the candidates, nested: fewer with the same seed are the first of more.
+    """Choose ``count`` of the candidates, nested: fewer with the same seed are among more.
 
     Above :data:`MAX_CANDIDATES` a random part of the candidates is looked at, or as many as are
-    asked for. Time and memory (at most some hundred megabytes) grow with that part and not with
-    the data.
+    asked for; where that leaves little to choose from, a warning says so. Time and memory (at most
+    some hundred megabytes) grow with that part and not with the data.
 
     Args:
         headers: The shards in the order by which their episodes are numbered.
@@ -59,6 +60,12 @@ def coverage_order(
     assert 0 < count <= len(candidates), (count, len(candidates))
     draw = np.random.default_rng(np.random.Philox(key=np.array([seed, COVERAGE_STREAM], np.uint64)))
     looked_at = draw.permutation(candidates)[: max(MAX_CANDIDATES, count)]
+    if len(looked_at) < len(candidates) and count > len(looked_at) / 2:
+        warnings.warn(
+            f"Coverage looks at {len(looked_at)} of the {len(candidates)} episodes, drawn at "
+            f"random, and {count} of them are to be labelled: most of that choice is chance.",
+            stacklevel=2,
+        )
     num_rows = np.concatenate([header.episodes.lengths for header in headers]) + 1  # (E,)
     drawn = _draw_rows(training, num_rows[training], draw)
     reference = np.concatenate([*_read_rows(headers, drawn).values()]).astype(np.float64)

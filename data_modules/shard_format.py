@@ -14,6 +14,7 @@ AT obs_t and the reward of that transition; its last row holds obs_T and NaN for
     /episode/has_reward     (E,) bool
     /episode/source_id      (E,) fixed-length UTF-8, where the episode comes from
     /episode/return         (E,) float64, sum of the rewards; NaN without rewards
+    /provenance             (B,) uint8, JSON; in place of the attribute where that would be too long
 
 ``/action`` and ``/reward`` may be missing where no episode has them. Every dataset carries the
 SHA-256 of its bytes as the attribute ``sha256``. The attributes of the file are the fields of
@@ -49,6 +50,7 @@ HAS_ACTION = "episode/has_action"
 HAS_REWARD = "episode/has_reward"
 SOURCE_ID = "episode/source_id"
 RETURN = "episode/return"
+PROVENANCE = "provenance"
 
 
 @dataclass(frozen=True, eq=False)

@@ -155,13 +155,18 @@ def _read_meta(file: ShardFile) -> ShardMeta:
 
 
 def _read_provenance(file: ShardFile) -> dict[str, Any]:
-    text = file.attribute("provenance")
+    data = file.optional(fmt.PROVENANCE, np.uint8, (...,))
+    if data is None:
+        text = file.attribute(fmt.PROVENANCE)
+    else:
+        refuse_damage(file.path, fmt.PROVENANCE, *file.hashes(fmt.PROVENANCE))
+        text = data.read().tobytes().decode(errors="replace")
     try:
         provenance = json.loads(str(text))
     except ValueError:
         provenance = None
     if not isinstance(provenance, dict):
-        raise _bad_attribute(file, "provenance", text, "a JSON object")
+        raise _bad_attribute(file, fmt.PROVENANCE, text, "a JSON object")
     return provenance
 
 

@@ -7,6 +7,7 @@ where the structure is sound. The process that reads may do so; this one tells i
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -97,13 +98,15 @@ def _isolated(path: Path) -> Verdict:
             PROBE.check(path, ADVICE)
     except LawmError as error:
         return Verdict(path=str(path), ok=False, error=str(error))
-    command = [sys.executable, "-m", "lawm.data_modules.shard_verdict", str(path)]
+    # -P: the file may come with modules of its own in the current folder
+    command = [sys.executable, "-P", "-m", "lawm.data_modules.shard_verdict", str(path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     size = path.stat().st_size if path.exists() else 0
     patience = PATIENCE + size / SLOWEST
     start = time.monotonic()
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=patience, check=False
+            command, capture_output=True, text=True, timeout=patience, check=False, env=environment
         )
         return Verdict(**json.loads(done.stdout))
     except subprocess.TimeoutExpired:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,13 +16,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lawm.data_modules import shard_format as fmt
+from lawm.data_modules.abandoned_hdf5 import HDF5_ERRORS, abandon, require_space
 from lawm.data_modules.episode import (
     Episode,
     check_same_layout,
     checked_episode,
     refuse_beyond_bounds,
 )
-from lawm.data_modules.index_writer import IndexWriter
+from lawm.data_modules.index_writer import IndexWriter, write_provenance
 from lawm.data_modules.streamed_arrays import ChunkedImages, SpooledArray
 from lawm.errors import LawmError
 from lawm.renderer_spec import RendererSpec
@@ -76,6 +78,7 @@ class ShardWriter:
         self._images: dict[str, ChunkedImages] = {}
         self._first: Episode | None = None
         self._index = IndexWriter()
+        self._is_torn = False  # some arrays have an episode that others lack
         low, high = np.asarray(action_low, np.float64), np.asarray(action_high, np.float64)
         if low.ndim != 1 or low.shape != high.shape or not _are_bounds(low, high):
             raise LawmError(
@@ -181,10 +184,12 @@ class ShardWriter:
         if self._first is None:
             self._first = _without_rows(episode)
         check_same_layout(where, self._first, episode)
+        self._is_torn = True
         try:
             self._append(episode)
-        except OSError as error:
+        except HDF5_ERRORS as error:
             raise LawmError(f"{self.path} could not be written: {error}.") from error
+        self._is_torn = False
 
     def _append(self, episode: Episode) -> None:
         for key, rows in episode.obs.items():
@@ -194,6 +199,7 @@ class ShardWriter:
                 continue
             if name not in self._images:
                 self._images[name] = ChunkedImages(self._open(), name, rows.shape[1:])
+            require_space(self.path, rows.nbytes)
             self._images[name].append(rows)
         steps = {
             "action": (episode.action, (self._action_dim,)),
@@ -221,6 +227,8 @@ class ShardWriter:
         return self._file
 
     def _refuse_existing(self) -> None:
+        if self.path.is_dir():
+            raise LawmError(f"{self.path} is a folder; expected the name of a file to write.")
         if self.path.exists() and not self._overwrite:
             raise LawmError(
                 f"{self.path} exists already and is left as it is. Choose another name, or allow "
@@ -228,29 +236,37 @@ class ShardWriter:
             )
 
     def _commit(self) -> None:
+        if self._is_torn:
+            raise LawmError(
+                f"{self.path} was not written: adding its episode {self.num_episodes} was broken "
+                "off, so that its arrays do not fit together. Write it anew."
+            )
         if not self.num_episodes:
             raise LawmError(f"{self.path} was not written: there is no whole episode to write.")
+        waiting = sum(array.num_bytes for array in self._arrays.values())
+        require_space(self.path, waiting + self._index.num_bytes)
         try:
             file = self._open()
             self._write_time_arrays(file)
             self._index.write(file)
             file.attrs.update(self._attributes)
-            file.attrs["provenance"] = fmt.fixed_text(json.dumps(self.provenance))
+            write_provenance(file, self.provenance)
             file.attrs["complete"] = True
             file.close()
             _flush_to_disk(self._temporary)
             self._refuse_existing()
             self._temporary.replace(self.path)
             _flush_to_disk(self.path.parent)
-        except OSError as error:
+        except HDF5_ERRORS as error:
             raise LawmError(f"{self.path} could not be written: {error}.") from error
 
     def _clear(self) -> None:
         """Leave nothing behind but the shard."""
         for array in self._arrays.values():
-            array.close()
+            with suppress(OSError):
+                array.close()
         if self._file is not None:
-            self._file.close()
+            abandon(self._file)
             self._temporary.unlink(missing_ok=True)
 
     def _write_time_arrays(self, file: h5py.File) -> None:

@@ -40,6 +40,11 @@ class SpooledArray:
             max_size=IN_MEMORY, dir=str(folder)
         )
 
+    @property
+    def num_bytes(self) -> int:
+        """Of the dataset."""
+        return self.num_rows * self.dtype.itemsize * int(np.prod(self.step_shape))
+
     def append(self, rows: NDArray[Any]) -> None:
         """Add rows (n, *step_shape)."""
         assert rows.dtype == self.dtype and rows.shape[1:] == self.step_shape

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from lawm.data_modules.importers.action_convention import Finding, find_conventi
 from lawm.data_modules.importers.import_options import ImportOptions
 from lawm.data_modules.importers.importer import Convention, Importer, Source, SourceFacts
 from lawm.data_modules.importers.observation_keys import ChosenKey, choose_keys
-from lawm.data_modules.importers.transitions import as_action_rows
+from lawm.data_modules.importers.transitions import as_action_rows, to_transitions
 from lawm.envs import make_env
 from lawm.errors import LawmError
 
@@ -92,7 +94,16 @@ def make_plan(
     task = _task(options) if options.env_id else None
     if task is not None:
         _check_observations(where, keys, task)
-    bounds = _bounds(opened, task, options, where)
+    reward_convention = facts.reward_convention or rows
+
+    def actions() -> Iterator[NDArray[Any]]:
+        for raw in islice(opened.episodes(()), options.max_episodes):
+            if raw.num_rows > 1:
+                steps = to_transitions(raw, convention.convention, reward_convention, where)
+                if steps.action is not None:
+                    yield steps.action
+
+    bounds = _bounds(opened, task, options, where, actions)
     return ImportPlan(
         source=source,
         path=path,
@@ -102,7 +113,7 @@ def make_plan(
         keys=keys,
         left_out={**left_out, **facts.left_out},
         convention=convention,
-        reward_convention=facts.reward_convention or rows,
+        reward_convention=reward_convention,
         bounds=bounds,
         env_name=facts.env_name,
         env_id=options.env_id,
@@ -159,7 +170,13 @@ def _check_observations(where: str, keys: Sequence[ChosenKey], task: _Task) -> N
         )
 
 
-def _bounds(opened: Source, task: _Task | None, options: ImportOptions, where: str) -> Bounds:
+def _bounds(
+    opened: Source,
+    task: _Task | None,
+    options: ImportOptions,
+    where: str,
+    actions: Callable[[], Iterator[NDArray[Any]]],
+) -> Bounds:
     has_actions = opened.facts.has_actions and not options.action_free
     action_dim = _action_dim(opened, where) if has_actions else 0
     if task is not None and action_dim not in (0, len(task.action_low)):
@@ -168,7 +185,7 @@ def _bounds(opened: Source, task: _Task | None, options: ImportOptions, where: s
             f"{len(task.action_low)}. Name the environment that the data come from."
         )
     if options.measure_bounds:
-        return _measured(opened, where)
+        return _measured(actions())
     if options.action_bounds is not None:
         low, high = options.action_bounds
         num = len(task.action_low) if task is not None else action_dim
@@ -195,14 +212,11 @@ def _action_dim(opened: Source, where: str) -> int:
     return 0
 
 
-def _measured(opened: Source, where: str) -> Bounds:
+def _measured(actions: Iterator[NDArray[Any]]) -> Bounds:
     """The range of all actions; a dimension that never moves gets a range around its value."""
     low = high = np.zeros(0)
-    for episode in opened.episodes(()):
-        if episode.action is None:
-            continue
-        rows = as_action_rows(episode.action, f"{episode.source_id} in {where}").astype(np.float64)
-        known = rows[~np.isnan(rows).all(axis=1)]
+    for rows in actions:
+        known = rows[~np.isnan(rows).all(axis=1)].astype(np.float64)
         if not len(known):
             continue
         lowest, highest = known.min(axis=0), known.max(axis=0)

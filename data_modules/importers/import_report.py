@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,7 +165,9 @@ class ImportReport:
                 "episodes_of_one_observation": counts.too_short,
                 "last_actions_without_outcome": counts.lost_actions,
                 "last_rewards_without_outcome": counts.lost_rewards,
-                "sum_of_those_rewards": counts.lost_reward_sum,
+                "sum_of_those_rewards": counts.lost_reward_sum
+                if math.isfinite(counts.lost_reward_sum)
+                else str(counts.lost_reward_sum),
                 "first_rows_that_were_no_dummies": counts.odd_dummies,
             },
         }

@@ -84,11 +84,11 @@ def probe(
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
+            [sys.executable, "-P", "-c", code, *arguments],
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)},
         )
     except subprocess.TimeoutExpired:
         return None, f"no answer within {timeout:g} s"

@@ -86,6 +86,19 @@ def test_the_report_as_json(tmp_path: Path) -> None:
     assert run_data(parse(*words, "--overwrite")) == 0
 
 
+def test_what_is_dropped_is_neither_measured_nor_breaks_the_report(tmp_path: Path) -> None:
+    """Shared rows: the last holds no action that was taken, and an infinite reward."""
+    source, path, report = tmp_path / "a.npz", tmp_path / "a.h5", tmp_path / "a.json"
+    action, reward = np.full((2, 4, 1), 2.0), np.ones((2, 4))
+    action[0, 0], action[1], action[:, 3], reward[:, 3] = 1.0, 9.0, -5.0, np.inf
+    np.savez(source, obs=np.ones((2, 4, 5)), act=action, rew=reward)
+    words = ["--measure-bounds", "--action-convention", "taken_at", "--max-episodes", "1"]
+    assert run_data(parse("import", *words, str(source), str(path), "--report", str(report))) == 0
+    meta = read_shard(path).meta
+    assert (meta.action_low.tolist(), meta.action_high.tolist()) == ([1.0], [2.0])
+    assert json.loads(report.read_text())["dropped"]["sum_of_those_rewards"] == "inf"
+
+
 @pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
 def test_what_is_imported_is_never_written_over(
     tmp_path: Path, dry_run: list[str], capsys: pytest.CaptureFixture[str]

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 from shard_factory import write_shard
 
 from lawm.cli import main
 from lawm.data_modules.shard_reader import open_shard, read_shard
+from lawm.data_modules.shard_writer import ShardWriter
+from lawm.errors import LawmError
 
 
 def run(*words):
@@ -57,6 +60,48 @@ def test_merged_shards_hold_every_number(shard, tmp_path):
     meta = read_shard(tmp_path / "all.h5").meta
     assert meta.env_id == "dm_control/cheetah-run"
     assert [source["name"] for source in meta.provenance["sources"]] == ["a.h5", "b.h5"]
+
+
+def test_a_merge_keeps_the_length_of_a_step(tmp_path):
+    """A video knows the length of its steps, but not that two control steps make one."""
+    with_actions, video = tmp_path / "a.h5", tmp_path / "b.h5"
+    for path, bounds, repeat, step in ((with_actions, [1.0], 2, 0.01), (video, [], 1, 0.02)):
+        options = {"action_repeat": repeat, "control_timestep": step}
+        low = -np.array(bounds)
+        with ShardWriter(path, action_low=low, action_high=bounds, **options) as writer:
+            action = np.zeros((3, 1)) if bounds else None
+            writer.add_episode(
+                {"state": np.ones((4, 2))},
+                action,
+                None,
+                terminated=False,
+                truncated=True,
+                source_id="",
+            )
+    for given in ((with_actions, video), (video, with_actions)):
+        assert run("merge", *given, "--out", tmp_path / "all.h5", "--overwrite") == 0
+        meta = read_shard(tmp_path / "all.h5").meta
+        assert (meta.action_repeat, meta.control_timestep, meta.step_seconds) == (2, 0.01, 0.02)
+
+
+def test_a_merge_of_any_number_of_shards_keeps_their_provenance(tmp_path):
+    paths = []
+    for number in range(3):
+        paths.append(
+            write_shard(tmp_path / f"{number}.h5", lengths=[3], seed=number, counter=False)
+        )
+        with h5py.File(paths[-1], "r+") as file:
+            file.attrs["provenance"] = np.bytes_(json.dumps({"command": "x" * 30_000}))
+    assert run("merge", *paths, "--out", tmp_path / "all.h5") == 0
+    assert run("merge", tmp_path / "all.h5", "--out", tmp_path / "again.h5") == 0
+    shard = read_shard(tmp_path / "again.h5", verify=True)
+    (source,) = shard.meta.provenance["sources"]
+    assert [s["name"] for s in source["provenance"]["sources"]] == ["0.h5", "1.h5", "2.h5"]
+    assert run("info", tmp_path / "again.h5") == 0
+    with h5py.File(tmp_path / "again.h5", "r+") as file:
+        file["provenance"][5] = 0
+    with pytest.raises(LawmError, match=r"`/provenance` .*is damaged"):
+        read_shard(tmp_path / "again.h5")
 
 
 def test_a_merge_of_different_layouts_is_refused(shard, tmp_path, capsys):

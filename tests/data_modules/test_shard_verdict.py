@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import h5py
 import numpy as np
@@ -23,6 +24,17 @@ def test_a_sound_shard(tmp_path, capsys):
     assert shard["warnings"] == [] and shard["error"] is None
     assert main(["data", "check", str(path)]) == 0
     assert capsys.readouterr().out.startswith(f"sound   {path}: 2 episodes, 9 transitions")
+
+
+def test_no_module_of_the_current_folder_is_run(tmp_path, monkeypatch):
+    path = write_shard(tmp_path / "a.h5", lengths=[4])
+    for name in ("h5py", "json", "random"):
+        (tmp_path / f"{name}.py").write_text("open('harm', 'w').close()\nraise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [part for part in sys.path if part])
+    (verdict,) = check_shards([path])
+    assert verdict.ok, verdict.error
+    assert not (tmp_path / "harm").exists()
 
 
 def test_one_faulty_shard_among_sound_ones(tmp_path, capsys):

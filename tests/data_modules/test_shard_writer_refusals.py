@@ -127,6 +127,20 @@ def test_a_writer_outside_of_its_context_takes_nothing(tmp_path: Path) -> None:
     assert read_shard(tmp_path / "x.h5").episodes.num_episodes == 1
 
 
+def test_a_folder_is_told_before_an_hour_of_collecting(tmp_path: Path) -> None:
+    with (
+        pytest.raises(LawmError, match="is a folder; expected the name of a file"),
+        writer(tmp_path, overwrite=True),
+    ):
+        pytest.fail("it was entered")
+
+
+def test_a_source_whose_name_is_no_utf8(tmp_path: Path) -> None:
+    with writer(tmp_path / "x.h5") as target:
+        add(target, source_id="caf\udce9.npz")
+    assert read_shard(tmp_path / "x.h5").episodes.source_id == ["caf\\udce9.npz"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [

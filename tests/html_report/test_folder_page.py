@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,16 @@ def test_a_run_that_cannot_be_read_does_not_cost_the_page(grid):
 def test_runs_that_differ_in_the_seed_alone_are_one_group(grid):
     names = {name: len(runs) for name, runs in grouped(read_folder(grid).runs).items()}
     assert names == {"a/lawm-10pct": 2, "a/oracle-100pct": 1}
+
+
+def test_a_sweep_whose_names_end_in_numbers_is_not_taken_for_seeds(grid):
+    one, other, _ = read_folder(grid).runs
+    seeds = replace(other, config=one.config | {"seed": 7, "data": {"label_seed": 7}})
+    seeds.config["data"] |= one.config["data"] | {"label_seed": 7}
+    assert list(grouped([one, seeds])) == ["a/lawm-10pct"]
+    policy = {"horizon": 99}
+    sweep = replace(other, config=one.config | {"policy": policy})
+    assert list(grouped([one, sweep])) == ["a/lawm-10pct-0", "a/lawm-10pct-1"]
 
 
 def test_the_mean_curve_stands_where_all_curves_have_points():

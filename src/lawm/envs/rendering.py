@@ -110,7 +110,7 @@ def reason_not_to_use(backend: str) -> str | None:
     environment = {k: v for k, v in os.environ.items() if k != "PYOPENGL_PLATFORM"}
     try:
         probe = subprocess.run(
-            [sys.executable, "-c", _PROBE],
+            [sys.executable, "-P", "-c", _PROBE],
             env={**environment, VARIABLE: backend},
             capture_output=True,
             text=True,

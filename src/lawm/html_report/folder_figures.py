@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from lawm.html_report.return_figures import draw_data_returns, mean_curve
-from lawm.html_report.run_files import Curve
+from lawm.html_report.run_files import Curve, part
 from lawm.html_report.run_record import RunRecord
 from lawm.html_report.svg_figure import (
     DASHES,
@@ -22,22 +23,36 @@ from lawm.html_report.svg_figure import (
     step_ticks,
     to_svg,
 )
+from lawm.stage_identity import ACCESS_KEYS
 
 _SEED = re.compile(r"[-_](?:s|seed)?(\d+)$")
+_NO_SETTINGS = ("seed", "policy_seed", "name", "compile", "threads")
+_NO_DATA = (*ACCESS_KEYS, "label_seed")
 Looks = Mapping[str, tuple[str, str]]  # group to colour and dash
 
 
-def group_of(run: RunRecord) -> str:
-    """The name without the seed at its end: runs that differ in the seed alone are one group."""
-    return _SEED.sub("", run.name)
-
-
 def grouped(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Runs by group, in the order in which they come."""
+    """Runs that differ in the seed alone, by their name without it, in the order they come.
+
+    Where other settings differ as well, a number at the end of a name is no seed, and each run is a
+    group of its own.
+    """
     groups: dict[str, list[RunRecord]] = {}
     for run in runs:
-        groups.setdefault(group_of(run), []).append(run)
-    return groups
+        groups.setdefault(_SEED.sub("", run.name), []).append(run)
+    found: dict[str, list[RunRecord]] = {}
+    for name, members in groups.items():
+        if all(_without_seeds(run) == _without_seeds(members[0]) for run in members):
+            found[name] = members
+        else:
+            found |= {run.name: [run] for run in members}
+    return found
+
+
+def _without_seeds(run: RunRecord) -> dict[str, Any]:
+    config = {key: value for key, value in run.config.items() if key not in _NO_SETTINGS}
+    data = {key: value for key, value in part(config, "data").items() if key not in _NO_DATA}
+    return config | {"data": data}
 
 
 def by_environment(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
@@ -131,7 +146,6 @@ def mean_of(curves: Sequence[Curve]) -> Curve:
 __all__ = [
     "action_r2_figure",
     "by_environment",
-    "group_of",
     "grouped",
     "mean_of",
     "returns_figure",

@@ -96,10 +96,10 @@ class PolicyTrials(pl.Callback):
             }
         self.rewards.append(reward)
         if done + 1 < self._trials:
-            _replace(pl_module, self._fresh_weights(done + 1, pl_module.device))
+            pl_module.load_state_dict(self._fresh_weights(done + 1, pl_module.device))
             optimizer.state.clear()
             return
-        _replace(pl_module, self._best["weights"])
+        pl_module.load_state_dict(self._best["weights"])
         optimizer.load_state_dict(self._best["optimizer"])
         self._best = None
         rewards = ", ".join(f"{reward:.5g}" for reward in self.rewards)
@@ -108,6 +108,22 @@ class PolicyTrials(pl.Callback):
             f"of an imagined step after {self._trial_steps} updates each: {rewards}."
         )
 
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        """After a trial's last update none of its rollouts goes on: the next policy is another.
+
+        Here, since the next batch is joined with them before it starts.
+        """
+        if len(self.rewards) < self._trials > 1 and trainer.global_step % self._trial_steps == 0:
+            tried: IsTried = pl_module  # type: ignore[assignment]  # the policy's module
+            tried.continued.load_state_dict({})
+
     def _fresh_weights(self, trial: int, device: torch.device) -> dict[str, Tensor]:
         """The same on every process."""
         with random_state_kept(device):
@@ -115,25 +131,28 @@ class PolicyTrials(pl.Callback):
             return self._fresh().state_dict()
 
 
-def refuse_trials_beyond_the_stage(trials: int, trial_steps: int, max_steps: int) -> None:
-    """Refuse trials that leave the chosen policy no update.
+def refuse_trials_beyond_the_stage(
+    trials: int, trial_steps: int, max_steps: int, cooldown: float
+) -> None:
+    """Refuse trials that are not alike, or that leave the chosen policy no update.
+
+    Args:
+        trials: How many.
+        trial_steps: Updates of each.
+        max_steps: Updates of the stage.
+        cooldown: Share of these, at the end, over which the learning rate falls.
 
     Raises:
-        LawmError: They do.
+        LawmError: The rate would fall before the last trial has ended.
     """
-    if trials > 1 and trials * trial_steps >= max_steps:
+    taken, full = trials * trial_steps, int((1.0 - cooldown) * max_steps)
+    if trials > 1 and (taken > full or taken >= max_steps):
         raise LawmError(
-            f"policy.trials {trials} of policy.trial_steps {trial_steps} take "
-            f"{trials * trial_steps} updates, and stages.policy.max_steps is {max_steps}: the one "
-            "that is chosen would not be trained on. Raise max_steps, or lower one of the two."
+            f"policy.trials {trials} of policy.trial_steps {trial_steps} take {taken} updates, and "
+            f"of stages.policy.max_steps {max_steps} the first {full} have the full learning rate "
+            f"(policy.cooldown {cooldown:g}): the trials would not be alike, or the one that is "
+            "chosen would not be trained on. Raise max_steps, or lower one of the two."
         )
-
-
-def _replace(module: pl.LightningModule, weights: dict[str, Tensor]) -> None:
-    """Put weights and moving figures in place; rollouts that went on belong to another policy."""
-    module.load_state_dict(weights)
-    tried: IsTried = module  # type: ignore[assignment]  # the policy's module
-    tried.continued.load_state_dict({})
 
 
 __all__ = ["TRIAL_REWARD", "PolicyTrials", "refuse_trials_beyond_the_stage"]

@@ -244,19 +244,20 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         """Episodes of :meth:`episodes`."""
         return len(self._training_episodes())
 
-    @property
-    def num_training_states(self) -> int:
+    def num_training_states(self, with_actions: bool = False) -> int:
         """Observations of :meth:`episodes`, one more than transitions in each."""
-        return self.store.num_transitions(self._training_episodes()) + self.num_training_episodes
+        episodes = self._training_episodes(with_actions)
+        return self.store.num_transitions(episodes) + len(episodes)
 
-    def episodes(self, chunk: int = 64) -> Iterator[EpisodeBatch]:
+    def episodes(self, chunk: int = 64, *, with_actions: bool = False) -> Iterator[EpisodeBatch]:
         """The episodes that are trained on, the labelled ones first.
 
         Args:
             chunk: How many come at a time; fewer where their images are large.
+            with_actions: Only those whose actions are known, also if a labeller tells them.
         """
         assert chunk > 0, chunk
-        training = self._training_episodes()
+        training = self._training_episodes(with_actions)
         chunk = max(1, min(chunk, CHUNK_BYTES // self.store.largest_episode_bytes(training)))
         for start in range(training.start, training.stop, chunk):
             episodes = self.store.episode_batch(range(start, min(start + chunk, training.stop)))
@@ -277,10 +278,10 @@ class MixedTrajectoryDataModule(pl.LightningDataModule):
         trainer = self.trainer
         return int(os.environ.get("LOCAL_WORLD_SIZE") or (trainer.world_size if trainer else 1))
 
-    def _training_episodes(self) -> range:
+    def _training_episodes(self, with_actions: bool = False) -> range:
         """Numbers in the store; without the action-free ones where no batch contains them."""
-        store = self.store
-        last = store.labelled if self.labelled_ratio == 1.0 else store.free
+        store, left_out = self.store, with_actions and self._labeller is None
+        last = store.labelled if left_out or self.labelled_ratio == 1.0 else store.free
         return range(store.labelled.start, last.stop)
 
 

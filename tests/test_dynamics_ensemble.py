@@ -89,6 +89,33 @@ def test_a_rollout_is_known_until_the_first_step_that_is_not(variant):
     assert known.T.tolist() == [[0.0] * 5, [1.0, 1.0, 0.0, 0.0, 0.0], [1.0] * 5]
 
 
+def test_it_is_asked_about_the_action_that_was_taken():
+    """A categorical u is drawn: another draw from the same choice would be another action."""
+    module = make_module(variant="action_categorical")
+    model = module.world_model
+    imagined = imagine(model, module.policy, module.constraint, starts(module, 3), 5)
+    asked, agrees = [], Agrees([9, 9, 9])
+    agrees.is_known = lambda features, action: (
+        asked.append(action) or torch.ones(action.shape[:-1], dtype=torch.bool)
+    )
+    known_steps(agrees, model, module.constraint, imagined)
+    deter, rssm = model.rssm.deter, model.rssm.bind()
+    for t, action in enumerate(asked[0]):
+        state = ModelState(imagined.features[t, :, :deter], imagined.features[t, :, deter:])
+        x = model.transition_input.act(imagined.latent_action[t], action)
+        after = rssm.recur(state.h, state.z, x)
+        torch.testing.assert_close(after, imagined.features[t + 1, :, :deter])
+
+
+def test_a_cut_weighs_as_much_whatever_the_process(monkeypatch):
+    """Rank 0 knows all steps of its rollouts, this one two of five."""
+    module = make_module(Agrees([2, 2]))
+    others = torch.ones(1)
+    monkeypatch.setattr(module, "_of_all_ranks", lambda mine: torch.cat([mine.detach(), others]))
+    known = torch.tensor([[1.0], [1.0], [0.0], [0.0], [0.0]])
+    assert module._share(known).item() == pytest.approx(0.7)
+
+
 def test_an_ensemble_that_knows_everything_changes_nothing():
     without, within = make_module(), make_module(Agrees([9, 9, 9, 9]))
     losses = []

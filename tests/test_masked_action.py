@@ -68,3 +68,12 @@ def test_action_free_rows_do_not_train_the_prior_of_the_latent_action():
     labelled, free = world_model_terms(model, batch, observe(model, batch), LossOptions())
     assert labelled.latent_action_kl > 0
     assert free.latent_action_kl == 0
+
+
+def test_without_a_labelled_row_a_target_rate_stays_where_it_is():
+    config = WorldModelConfig(**SMALL, transition_input="masked_action")
+    module = WorldModelModule(make_spec(), config, rate=RateConfig(control="target"))
+    for labelled, moves in ((0, False), (2, True)):
+        module.zero_grad()
+        module.compute_loss(make_batch(6, labelled))[0].backward()
+        assert (module.rate_control.log_beta.grad is not None) == moves

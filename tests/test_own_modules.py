@@ -8,6 +8,7 @@ import torch
 from tiny_runs import tiny_fit
 
 import lawm
+from lawm.checkpoint_file import read_checkpoint
 from lawm.cli import main
 from lawm.errors import LawmError
 from lawm.own_modules import latent_policy_module, world_model_module
@@ -15,6 +16,8 @@ from lawm.policy_module import LatentPolicyModule
 from lawm.world_model_module import WorldModelModule
 
 MINE = '''
+import torch
+
 from lawm.policy_module import LatentPolicyModule
 from lawm.world_model_module import WorldModelModule
 
@@ -30,11 +33,14 @@ class Smooth(WorldModelModule):
     def __init__(self, spec, smoothness: float = 0.5, **settings) -> None:
         super().__init__(spec, **settings)
         self.smoothness = smoothness
+        self.own = torch.nn.Parameter(torch.ones(()))
+        self.frozen = torch.nn.Parameter(torch.ones(()), requires_grad=False)
 
     def additional_loss(self, batch, observed):
         u = self.model.latent_action.latent.mode(observed.inverse_posterior)
         assert u.shape[1] == batch.num_rows
-        return {"change_of_u": self.smoothness * (u[1:] - u[:-1]).square().mean()}
+        change = (u[1:] - u[:-1]).square().mean()
+        return {"change_of_u": self.smoothness * self.own * (change + 1.0)}
 
 
 class Wider(LatentPolicyModule):
@@ -42,6 +48,11 @@ class Wider(LatentPolicyModule):
 
     def __init__(self, world_model, spec, times: int = 2, hidden: int = 8, **settings) -> None:
         super().__init__(world_model, spec, hidden=times * hidden, **settings)
+        self.own = torch.nn.Parameter(torch.ones(()))
+
+    def compute_loss(self, start):
+        loss, logs = super().compute_loss(start)
+        return loss + self.own, {"loss": logs["loss"], "imagined_reward": self.own.detach()}
 '''
 SMOOTH = ("--stages.world_model.module", "mine.Smooth", "--allow-import", "mine")
 WIDER = ("--stages.policy.module", "mine.Wider", "--allow-import", "mine")
@@ -89,6 +100,8 @@ def test_a_world_model_of_the_user_is_trained(tiny_data, tmp_path, capsys):
         change = [row["world_model/change_of_u"] for row in csv.DictReader(file)]
     assert any(change)
     assert all(float(value) > 0 for value in change if value)
+    own = read_checkpoint(run / "world_model" / "checkpoints" / "last.ckpt")["state_dict"]
+    assert own["own"] < 1 and own["frozen"] == 1, "what is its own is trained, if it may be"
     sys.modules.pop("mine")
     lawm.load(run)  # its world model is one of lawm's, with or without the class
     assert main(["evaluate", str(run), "--episodes", "1"]) == 0
@@ -113,6 +126,8 @@ def test_a_policy_of_the_user_is_loaded_as_what_it_is(finished_run, tiny_data, t
     assert tiny_fit(tiny_data, run, *trained, *WIDER, "--policy.times", "3") == 0
     plain = sum(p.numel() for p in lawm.load(finished_run).policy.parameters())
     assert sum(p.numel() for p in lawm.load(run).policy.parameters()) > 2 * plain
+    own = read_checkpoint(run / "policy" / "checkpoints" / "last.ckpt")["state_dict"]
+    assert own["own"] < 1, "trained, with logs of its own"
     sys.modules.pop("mine")
     for checkpoint in ("last", "selected", "best"):
         with pytest.raises(LawmError, match=r"policy.module names `mine.Wider`.*import mine"):
@@ -156,7 +171,7 @@ def test_the_last_name_wins_and_null_is_lawm_s_own(tiny_data, tmp_path, finished
 def test_a_batch_of_the_user_s_module_is_replayed(tiny_data, tmp_path, capsys):
     """The class is known to the weights that are kept beside the batch."""
     (tmp_path / "mine.py").write_text(
-        MINE.replace("self.smoothness * (u", "float('nan') * self.smoothness * (u")
+        MINE.replace("self.smoothness * self.own", "float('nan') * self.own")
     )
     run = tmp_path / "run"
     assert tiny_fit(tiny_data, run, *SMOOTH, "--world_model.smoothness", "3") != 0

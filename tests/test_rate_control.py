@@ -6,6 +6,7 @@ import pytest
 import torch
 from model_factory import make_batch, make_world_model_module
 
+from lawm.errors import LawmError
 from lawm.rate_control import TargetRate
 from lawm.world_model_module import RateConfig
 
@@ -29,6 +30,12 @@ def test_target_rate_stays_within_its_bounds():
         control.dual_loss(torch.tensor(10.0)).backward()
         optimizer.step()
     assert control.beta() == pytest.approx(2.0)
+
+
+def test_a_dual_variable_cannot_start_at_zero():
+    with pytest.raises(LawmError, match=r"rate\.beta is 0, and with .*control target .* above 0"):
+        RateConfig("target", beta=0.0).build()
+    assert RateConfig("fixed", beta=0.0).build().beta() == 0.0
 
 
 def test_the_rate_reaches_its_target_in_training():

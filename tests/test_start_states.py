@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -208,6 +209,18 @@ def test_of_very_many_transitions_every_nth_episode_is_taken(data, monkeypatch):
     lengths = [int(n) for chunk in data.episodes() for n in chunk.length]
     every = math.ceil((sum(lengths) + len(lengths)) / 20)
     assert len(found.action) == sum(lengths[::every])
+
+
+def test_where_no_action_is_inferred_the_limit_counts_episodes_with_actions(data, monkeypatch):
+    monkeypatch.setattr(start_states, "MAX_TRANSITIONS", 20)
+    starts = StartStateDataModule(make_model(data, "masked_action"), data)
+    (chunk,) = data.episodes(with_actions=True)
+    assert chunk.num_labelled == len(chunk.length) == 2
+    assert data.num_training_states(with_actions=True) <= 20 < data.num_training_states()
+    (behaviour,) = starts.behaviour()
+    assert sorted(behaviour.length.tolist()) == sorted(chunk.length.tolist())
+    data.label_with(SimpleNamespace(label_episodes=lambda episodes: episodes))
+    assert len(list(data.episodes(chunk=1, with_actions=True))) == 6, "a labeller tells them all"
 
 
 def test_a_limit_below_one_state_is_refused(data):

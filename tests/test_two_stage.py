@@ -273,6 +273,15 @@ def test_batches_without_an_action_free_row_are_logged_too(tiny_data, tmp_path):
         assert float(row["world_model/action_free/observation"])
 
 
+def test_a_stage_that_something_ended_early_is_not_finished(tiny_data, tmp_path, capsys):
+    run, only = tmp_path / "run", ("--stage", "world_model")
+    assert tiny_fit(tiny_data, run, *only, "--trainer.limit_train_batches", "0") == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "the stage world_model ended at step 0 of stages.world_model.max_steps = " in error
+    assert "trainer.limit_train_batches" in error
+    assert not (run / "world_model" / "DONE").exists()
+
+
 def test_the_seed_changes_the_weights(finished_run, tiny_data, tmp_path):
     run = tmp_path / "run"
     assert tiny_fit(tiny_data, run, "--seed", "1", "--stage", "world_model") == 0

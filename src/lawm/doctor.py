@@ -118,7 +118,8 @@ def _device(outcome: tuple[dict[str, Any] | None, str]) -> Check:
     if has_gpu:
         fix = "See `nvidia-smi`: the driver may be too old for this build of torch."
         return Check("devices", "warning", "a GPU that torch cannot use", fix)
-    return Check("devices", "ok", "CPU" + (" and Apple GPU" if found["mps"] else ""))
+    apple = " (the Apple GPU is not used: it has no float64)" if found["mps"] else ""
+    return Check("devices", "ok", f"CPU{apple}")
 
 
 def _kernels(outcome: tuple[dict[str, Any] | None, str]) -> Check:

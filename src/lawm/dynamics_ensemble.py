@@ -129,7 +129,9 @@ def known_steps(
     if ensemble is None:
         return torch.ones_like(imagined.reward)
     features = imagined.features[:-1]
-    u = constraint.apply(model.latent_action.prior(features), imagined.choice, stochastic=True)
+    u = imagined.latent_action
+    if u is None:
+        u = constraint.apply(model.latent_action.prior(features), imagined.choice, stochastic=True)
     action = model.latent_action.decode(features, u)
     return until_first_failure(ensemble.is_known(features, action))
 

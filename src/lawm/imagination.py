@@ -31,6 +31,7 @@ class ImaginedTrajectory:
     half_square: Tensor  # (H, N), SupportConstraint.half_square: how far u is from the prior's mean
     mode_half_square: Tensor  # (H, N), how far the policy's mode is; no gradient
     choice: Tensor  # (H, N, size), the policy's v
+    latent_action: Tensor | None  # (H, N, U), u where v does not decide it: it was drawn
 
 
 class LatentPolicy(nn.Module):
@@ -95,8 +96,10 @@ def imagine(
         features, raw = imagine_scan(
             model.rssm, model.latent_action, policy.network, choice, noise, start
         )
+        drawn = None
     else:
-        features, raw = _step_by_step(model, policy, constraint, noise, start)
+        features, raw, u = _step_by_step(model, policy, constraint, noise, start)
+        drawn = None if isinstance(model.latent_action.latent, GaussianLatent) else u
     after = features[1:]
     logit = model.continue_logit(after)
     # entropy of v up to a constant, plus the log-volume of the squashing
@@ -112,6 +115,7 @@ def imagine(
         half_square=constraint.half_square(v),
         mode_half_square=constraint.half_square(mean.detach()),
         choice=v,
+        latent_action=drawn,
     )
 
 
@@ -161,10 +165,10 @@ def _step_by_step(
     constraint: SupportConstraint,
     noise: Tensor,
     start: ModelState,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Any latents, any transition input, any device; autograd follows each operator."""
     state, rssm = start, model.rssm.bind()
-    features, raws = [state.features], []
+    features, raws, taken = [state.features], [], []
     for noise_of_step in noise.unbind():
         raw = policy.network(features[-1])
         prior = model.latent_action.prior(features[-1])
@@ -173,7 +177,8 @@ def _step_by_step(
         state = model.imagine_step(rssm, state, model.transition_input.act(u, action))
         features.append(state.features)
         raws.append(raw)
-    return torch.stack(features), torch.stack(raws)
+        taken.append(u)
+    return torch.stack(features), torch.stack(raws), torch.stack(taken)
 
 
 __all__ = ["ImaginedTrajectory", "LatentPolicy", "imagine", "rollout_reward", "sample"]

@@ -24,7 +24,7 @@ def adamw(
             the model, or with other parameters.
     """
     apart = {id(p) for group in more for p in group["params"]}
-    parameters = [p for p in model.parameters() if id(p) not in apart]
+    parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
     matrices = [p for p in parameters if p.ndim >= 2]
     vectors = [p for p in parameters if p.ndim < 2]
     groups: list[dict[str, Any]] = [

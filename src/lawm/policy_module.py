@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import Parameter
 
 from lawm.agent import LatentActionAgent
 from lawm.continued_starts import ContinuedStarts
@@ -162,7 +163,7 @@ class LatentPolicyModule(PolicyCheckpoint):
         scale = self.scale.update(self.scale.percentiles(self._of_all_ranks(returns)))
 
         # Actor: scaled returns less KL(pi||p), weighted with the probability of getting there
-        weight = arrival(discount) * known / known.mean().clamp_min(1e-6)
+        weight = arrival(discount) * known / self._share(known).clamp_min(1e-6)
         objective = returns / scale + self.entropy_coef * imagined.entropy
         distance = self._of_all_ranks(imagined.mode_half_square.mean()[None]).mean()
         prior_weight = self.prior_weight.current()
@@ -202,10 +203,16 @@ class LatentPolicyModule(PolicyCheckpoint):
         is_alone = self._trainer is None or self.trainer.world_size == 1
         return values if is_alone else of_all_ranks(self.trainer, values)
 
+    def _share(self, known: Tensor) -> Tensor:
+        """Mean over the steps of all ranks, whose losses are averaged as if each had the same."""
+        if self.ensemble is None:
+            return known.mean()
+        return self._of_all_ranks(known.mean()[None]).mean()
+
     def record(self, loss: Tensor, logs: dict[str, Tensor]) -> None:
         """As usual, and what the prior's weight will move by if the update is made."""
         super().record(loss, logs)
-        self._distance = logs["prior_distance"].detach()
+        self._distance = logs["prior_distance"].detach() if "prior_distance" in logs else None
 
     @torch.no_grad()
     def update_target(self) -> None:
@@ -224,7 +231,8 @@ class LatentPolicyModule(PolicyCheckpoint):
         """
         super().optimizer_step(*args, **kwargs)
         self.update_target()
-        self.prior_weight.update(self._distance)
+        if self._distance is not None:  # a loss of a subclass may not tell it
+            self.prior_weight.update(self._distance)
 
     def train(self, mode: bool = True) -> LatentPolicyModule:
         """As usual, but the frozen world model stays in evaluation mode (dropout off)."""
@@ -233,8 +241,11 @@ class LatentPolicyModule(PolicyCheckpoint):
         return self
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union is private)
-        """One Adam for actor and critic: one backward pass works under plain DDP."""
-        parameters = [*self.policy.parameters(), *self.critic.parameters()]
+        """One Adam for actor and critic: one backward pass works under plain DDP.
+
+        What a subclass adds is trained as they are.
+        """
+        parameters = [p for part in self._trained() for p in part]
         optimizer = FusedAdamW(parameters, lr=self.learning_rate, weight_decay=0.0)
         total = self.trainer.max_steps if self._trainer is not None else -1
         return with_schedule(optimizer, total, cooldown=self.cooldown)
@@ -242,12 +253,16 @@ class LatentPolicyModule(PolicyCheckpoint):
     def clip_gradient_norm(self, optimizer: torch.optim.Optimizer, limit: float | None) -> Tensor:
         """Clips actor and critic apart: the size of one must not throttle the other."""
         del optimizer, limit  # the norms are `gradient_clip`
-        norms = [
-            clip_gradient_norm(part.parameters(), self.gradient_clip)
-            for part in (self.policy, self.critic)
-        ]
+        norms = [clip_gradient_norm(part, self.gradient_clip) for part in self._trained()]
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
         return norm
+
+    def _trained(self) -> list[list[Parameter]]:
+        """Parameters of the actor, of the critic, and of what a subclass adds if it does."""
+        parts = [list(part.parameters()) for part in (self.policy, self.critic)]
+        apart = {id(p) for part in parts for p in part}
+        others = [p for p in self.parameters() if p.requires_grad and id(p) not in apart]
+        return [*parts, others] if others else parts
 
     def agent(self) -> LatentActionAgent:
         """The policy as it is now, sharing weights, for evaluation in an environment."""

@@ -146,6 +146,9 @@ class StageRunner:
             count_transitions: Transitions in a batch, for the throughput.
             results: Called at the end on rank 0, for the record.
             first_step: Step of the run's time axis at which the stage begins.
+
+        Raises:
+            LawmError: Something ended the training before ``max_steps``.
         """
         resume, done_steps = self._resume_from()
         checkpoint = StageCheckpoint(
@@ -195,6 +198,7 @@ class StageRunner:
         accelerate(module, self._config.compile, bf16_on_cpu=is_bf16 and on_cpu)
         module.to(trainer.strategy.root_device)  # start states are computed on the device, too
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        self._refuse_early_end(trainer.global_step)
         record = StageRecord(
             fingerprint=self.fingerprint,
             global_step=trainer.global_step,
@@ -206,6 +210,17 @@ class StageRunner:
             self.files.write_done(record)
         trainer.strategy.barrier()
         return record
+
+    def _refuse_early_end(self, step: int) -> None:
+        """What is fingerprinted as trained to the end must have been."""
+        if step < self._settings.max_steps:
+            raise LawmError(
+                f"the stage {self._name} ended at step {step} of stages.{self._name}.max_steps "
+                f"= {self._settings.max_steps}, so it does not count as finished. What stopped it: "
+                f"a callback of stages.{self._name}.callbacks, such as EarlyStopping, or "
+                "trainer.limit_train_batches. Take that out and go on with `lawm fit --resume`, or "
+                "set max_steps to the length that is wanted."
+            )
 
     def _resume_from(self) -> tuple[Path | None, int | None]:
         """The checkpoint to go on from and its step, if there is one.

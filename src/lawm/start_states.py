@@ -196,8 +196,10 @@ class StartStateDataModule(pl.LightningDataModule):
         return list(posterior_episodes(self.world_model.eval(), self._some_episodes()))
 
     def _some_episodes(self) -> Iterator[EpisodeBatch]:
-        every = math.ceil(self.data.num_training_states / MAX_TRANSITIONS)
-        return share_of(self.data.episodes(), 0, every)
+        """Evenly spaced ones; where the model infers no actions, of those that have them."""
+        any_action = not self.world_model.transition_input.infers_actions
+        every = math.ceil(self.data.num_training_states(any_action) / MAX_TRANSITIONS)
+        return share_of(self.data.episodes(with_actions=any_action), 0, every)
 
     def describe(self, batch: ModelState) -> list[str]:
         """Where each start state of a batch comes from: shard, episode and step."""
@@ -233,7 +235,7 @@ class StartStateDataModule(pl.LightningDataModule):
     def _first_and_stride(self) -> tuple[int, int]:
         """Of the episodes whose states this process keeps: the first, and the step to the next."""
         rank, world = self._rank_and_world()
-        every = math.ceil(self.data.num_training_states / (world * self.max_states))
+        every = math.ceil(self.data.num_training_states() / (world * self.max_states))
         return rank, world * min(every, max(1, self.data.num_training_episodes // world))
 
     def _rank_and_world(self) -> tuple[int, int]:

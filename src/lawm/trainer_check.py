@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lawm.errors import LawmError
 from lawm.fit_config import FitConfig
+
+
+def without_apple_gpu(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """A Trainer's settings, with the CPU where Lightning would choose an Apple GPU by itself.
+
+    It has no float64, which the check for finite losses needs, and its random numbers are not among
+    those that are kept around an evaluation.
+
+    Raises:
+        LawmError: It is asked for by name.
+    """
+    wanted = trainer["accelerator"]
+    has_one = torch.backends.mps.is_available()
+    if wanted == "mps" or (has_one and wanted == "gpu"):
+        raise LawmError(
+            f"trainer.accelerator is {wanted}, and lawm does not train on Apple GPUs: they have no "
+            "float64. Set it to cpu or auto, or use a GPU with CUDA."
+        )
+    return {**trainer, "accelerator": "cpu"} if has_one and wanted == "auto" else dict(trainer)
 
 
 def refuse_bad_trainers(config: FitConfig) -> None:
@@ -49,4 +71,4 @@ def _refuse_lone_nodes(trainer: pl.Trainer) -> None:
         )
 
 
-__all__ = ["refuse_bad_trainers"]
+__all__ = ["refuse_bad_trainers", "without_apple_gpu"]

@@ -202,7 +202,9 @@ class TwoStageTrainer:
             refuse_missing_rewards(self._data)
             policy = self._new_policy(self._new_world_model())
             steps = self._config.stages["policy"].max_steps
-            refuse_trials_beyond_the_stage(policy.trials, policy.trial_steps, steps)
+            refuse_trials_beyond_the_stage(
+                policy.trials, policy.trial_steps, steps, policy.cooldown
+            )
 
     def _fit_inverse_dynamics(self) -> StageRecord:
         """Train it, and let it label what the data module hands out from now on."""

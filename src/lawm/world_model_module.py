@@ -11,6 +11,7 @@ from torchmetrics import R2Score
 
 from lawm.batch import Batch
 from lawm.decoded_actions import decoded_actions
+from lawm.errors import LawmError
 from lawm.optimizer import adamw, with_schedule
 from lawm.rate_control import FixedRate, RateControl, TargetRate
 from lawm.spec import DataSpec
@@ -42,9 +43,18 @@ class RateConfig:
     target: float = 6.0
 
     def build(self) -> RateControl:
-        """The rate control that this describes."""
+        """The rate control that this describes.
+
+        Raises:
+            LawmError: A dual variable in log beta cannot start at 0.
+        """
         if self.control == "fixed":
             return FixedRate(self.beta)
+        if self.beta <= 0.0:
+            raise LawmError(
+                f"world_model.rate.beta is {self.beta:g}, and with world_model.rate.control target "
+                "it is where the weight starts, which moves by factors. Set it above 0, such as 1."
+            )
         return TargetRate(self.target, initial_beta=self.beta)
 
 
@@ -139,9 +149,10 @@ class WorldModelModule(StageModule[Batch]):
         loss = loss + sum(additions.values()) if additions else loss
 
         # Move the rate control's dual variable
-        is_inferred = self.model.transition_input.infers_actions
-        rate = mean_rate(batch, labelled, free) if is_inferred else labelled.latent_action_kl
-        loss = loss + self.rate_control.dual_loss(rate)
+        if self.model.transition_input.infers_actions:
+            loss = loss + self.rate_control.dual_loss(mean_rate(batch, labelled, free))
+        elif batch.num_labelled:  # no other row has a u, and a rate of none is no low one
+            loss = loss + self.rate_control.dual_loss(labelled.latent_action_kl)
 
         logs = {f"labelled/{name}": value for name, value in labelled.as_dict().items()}
         if batch.num_rows > batch.num_labelled:
@@ -177,13 +188,16 @@ class WorldModelModule(StageModule[Batch]):
         self.log("held_out/action_r2_action", self.r2_action, batch_size=batch.num_rows)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union is private)
-        """AdamW with decay on the matrices alone; deviations and dual variable have own rates."""
+        """AdamW with decay on the matrices alone; deviations and dual variable have own rates.
+
+        What a subclass adds is trained as the model is.
+        """
         rates = (
             (self.model.observation_decoder.deviations(), self.deviation_learning_rate),
             (list(self.rate_control.parameters()), self.dual_learning_rate),
         )
         groups = [{"params": p, "weight_decay": 0.0, "lr": rate} for p, rate in rates if p]
-        optimizer = adamw(self.model, self.learning_rate, self.weight_decay, *groups)
+        optimizer = adamw(self, self.learning_rate, self.weight_decay, *groups)
         total = self.trainer.max_steps if self._trainer is not None else -1
         return with_schedule(
             optimizer, total, warmup_steps=self.warmup_steps, cooldown=self.cooldown

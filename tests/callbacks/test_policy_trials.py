@@ -14,7 +14,7 @@ from lawm.cli import main
 from lawm.policy_module import LatentPolicyModule
 from lawm.run_folder import RunFolder
 
-OPTIONS = ("--policy.trials", "3", "--policy.trial_steps", "4", "--stages.policy.max_steps", "20")
+OPTIONS = ("--policy.trials", "3", "--policy.trial_steps", "4", "--stages.policy.max_steps", "24")
 
 
 @pytest.fixture
@@ -101,11 +101,24 @@ def test_a_stop_and_a_resume_change_nothing(crash_at, trained, tiny_data, tmp_pa
     assert not [key for key in there if not torch.equal(there[key], here[key])]
 
 
+def test_no_rollout_of_another_policy_goes_on(trained, tiny_data, tmp_path, monkeypatch):
+    before = {}
+    original = LatentPolicyModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        before[self.global_step] = self.continued.state_dict()
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(LatentPolicyModule, "training_step", training_step)
+    assert tiny_fit(tiny_data, tmp_path / "run", *trained) == 0
+    assert {step for step in range(24) if not before[step]} == {0, 4, 8, 12}
+
+
 def test_trials_that_leave_no_update_are_refused(trained, tiny_data, tmp_path, capsys):
     run = tmp_path / "run"
-    assert tiny_fit(tiny_data, run, *trained, "--stages.policy.max_steps", "12") == 2
+    assert tiny_fit(tiny_data, run, *trained, "--stages.policy.max_steps", "23") == 2
     error = " ".join(capsys.readouterr().err.split())
-    assert "take 12 updates, and stages.policy.max_steps is 12" in error
+    assert "take 12 updates, and of stages.policy.max_steps 23 the first 11 have the full" in error
     assert not run.exists()
 
 

@@ -29,6 +29,7 @@ from lawm.own_modules import latent_policy_module, world_model_module
 from lawm.run_folder import open_run_folder
 from lawm.safe_yaml import read_yaml
 from lawm.stage_identity import unknown_to
+from lawm.trainer_check import without_apple_gpu
 from lawm.user_modules import import_user_modules
 
 _FIRST = ("config", "resume", "run_dir", "allow-import")  # read before all others
@@ -171,7 +172,7 @@ def _fit_config(built: Namespace, name: str) -> FitConfig:
         policy=vars(built.policy),
         cloning=vars(built.cloning),
         start_states=vars(built.start_states),
-        trainer=vars(built.trainer),
+        trainer=without_apple_gpu(vars(built.trainer)),
         stages={stage: StageConfig(**vars(built.stages[stage])) for stage in STAGES},
         evaluation=EvaluationConfig(**vars(built.evaluation)),
         compile=built.compile,

@@ -190,6 +190,7 @@ class EpisodeFiles(Source):
             self.observations = observation_fields(columns, names)
             optional = {names.reward, names.physics} - {""}
             self._optional = optional & set(columns.names)
+            self._absent = optional - self._optional
             _refuse_missing(columns, [names.action])
 
     def episodes(self, keys: Sequence[str]) -> Iterator[RawEpisode]:
@@ -197,6 +198,7 @@ class EpisodeFiles(Source):
         for path in self._files:
             with open_columns(path) as columns:
                 _refuse_missing(columns, [self._names.action, *keys, *self._optional])
+                self._refuse_added(columns)
                 arrays = {name: columns.array(name) for name in keys}
                 action = columns.array(self._names.action)
                 extra = {name: columns.array(name) for name in self._optional}
@@ -224,6 +226,15 @@ class EpisodeFiles(Source):
     def relabelled(self, episode: RawEpisode) -> RawEpisode:
         """The episode with the rewards that the user asked for; those of the file by default."""
         return episode
+
+    def _refuse_added(self, columns: Columns) -> None:
+        """What the first file lacks would be left out of all others without a word."""
+        if added := sorted(self._absent & set(columns.names)):
+            raise LawmError(
+                f"{columns.path} has the array `{added[0]}`, which {self._files[0].name} lacks. All "
+                "files of a source must have the same arrays: import those with it and those "
+                "without it apart, and merge the two with `lawm data merge`."
+            )
 
     def _check_rows(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         shapes = {name: values.shape for name, values in arrays.items()}

@@ -111,6 +111,14 @@ def test_a_fault_is_a_sentence_and_nothing_is_written(tmp_path: Path, case: str)
     assert not (tmp_path / "out.h5").exists()
 
 
+def test_rewards_that_the_first_file_lacks_are_not_dropped_without_a_word(tmp_path: Path) -> None:
+    source = REPLAYS["aime"](tmp_path, recordings())
+    with h5py.File(min(source.iterdir()), "r+") as file:
+        del file["reward"]
+    with pytest.raises(LawmError, match=r"1\.hdf5 has the array `reward`, which 0\.hdf5 lacks"):
+        run_import(source, tmp_path / "out.h5", ImportOptions())
+
+
 @pytest.mark.parametrize("kind", ["exorl", "aime", "dreamerv3"])
 def test_a_truncated_file_is_named(tmp_path: Path, kind: str) -> None:
     source = REPLAYS[kind](tmp_path, recordings())

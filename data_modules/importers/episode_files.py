@@ -231,8 +231,8 @@ class EpisodeFiles(Source):
         """What the first file lacks would be left out of all others without a word."""
         if added := sorted(self._absent & set(columns.names)):
             raise LawmError(
-                f"{columns.path} has the array `{added[0]}`, which {self._files[0].name} lacks. All "
-                "files of a source must have the same arrays: import those with it and those "
+                f"{columns.path} has the array `{added[0]}`, which {self._files[0].name} lacks. "
+                "All files of a source must have the same arrays: import those with it and those "
                 "without it apart, and merge the two with `lawm data merge`."
             )
 

@@ -68,6 +68,7 @@ class GridRun:
     configs: tuple[Path, ...]  # the task's, the method's, what stacks on every run
     settings: tuple[str, ...]  # "key=value", for every run
     config_hash: str  # of the cell, see :func:`hash_config`
+    definition: tuple[str, ...] = ()  # "key=value", of the method, where the others change it
 
     @property
     def key(self) -> RunKey:
@@ -91,7 +92,7 @@ class GridRun:
             *(word for config in self.configs for word in ("--config", str(config))),
             *("--seed", str(self.seed), "--data.label_seed", str(self.seed)),
             *budget_arguments(self.method, self.fraction),
-            *(f"--{setting}" for setting in self.settings),
+            *(f"--{setting}" for setting in (*self.settings, *self.definition)),
             *allow_import_options(),
         ]
 

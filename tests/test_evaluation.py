@@ -185,6 +185,19 @@ def test_simulators_are_made_when_needed_reused_and_closed():
     assert CountingEnv.closed == 4
 
 
+def test_an_interrupted_evaluation_leaves_no_answer_for_the_next():
+    class Interrupted(SeedAndTimeAgent):
+        def act(self, obs, state):
+            raise KeyboardInterrupt
+
+    evaluator = Evaluator("toy/count", 2, max_parallel=2)
+    with pytest.raises(KeyboardInterrupt):
+        evaluator.run(Interrupted(), episodes=2)
+    assert CountingEnv.made == CountingEnv.closed == 2, "the next call begins with new ones"
+    assert evaluator.run(SeedAndTimeAgent(), episodes=2).returns
+    evaluator.close()
+
+
 def test_simulators_are_closed_when_the_agent_fails():
     with pytest.raises(AttributeError):
         evaluate(None, "toy/count", 2, episodes=2)

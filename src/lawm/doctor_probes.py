@@ -61,7 +61,9 @@ print(json.dumps({"backend": backend, "frames": num / (time.perf_counter() - beg
 import json, sys
 from lawm.cli.fit_parser import parse_fit
 from lawm.data_modules.mixed_trajectories import MixedTrajectoryDataModule
+from lawm.trainer_check import refuse_bad_trainers
 config = parse_fit(["--config", sys.argv[1]]).config
+refuse_bad_trainers(config)
 data = MixedTrajectoryDataModule(**config.data, seed=config.seed)
 data.setup("fit")
 print(json.dumps({"labelled": len(data.store.labelled), "free": len(data.store.free)}))

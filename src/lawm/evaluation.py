@@ -109,7 +109,7 @@ class Evaluator:
                 if recording:  # the first episodes of all, not of each chunk
                     left = max(recording.episodes - len(chunk), 0)
                     recording = replace(recording, episodes=left)
-        except Exception:
+        except BaseException:  # Ctrl-C too: an answer would wait for the next call
             self.close()  # in the middle of episodes, or dead
             raise
         rewards = [of_episode for chunk in chunks for of_episode in chunk.rewards]

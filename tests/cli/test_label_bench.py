@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -17,9 +18,13 @@ from PIL import Image
 
 from lawm.benchmarks import label_efficiency_plot
 from lawm.benchmarks.grid_rows import read_rows, write_rows
+from lawm.benchmarks.label_grid import METHODS
 from lawm.cli import label_bench_command, label_bench_plan, main
 from lawm.cli.fit_parser import parse_fit
+from lawm.cli.label_bench_arguments import add_label_bench_parser
+from lawm.cli.label_bench_plan import read_grid
 
+INPUT = "world_model.model.transition_input"
 CONF = Path(__file__).parents[2] / "conf"
 
 
@@ -185,6 +190,7 @@ def test_a_dry_run_writes_nothing(capsys):
         (["--seeds", ","], "--seeds is empty"),
         (["--set", "policy.horizon"], "expected KEY=VALUE"),
         (["--set", "data.labels=5%"], "data.labels is set for each run, by --fractions"),
+        (["--set", "data.label-seed=5"], "data.label_seed is set for each run, by --seeds"),
         (["--set", "policy.horzion=3"], "not a setting of lawm. Did you mean `policy.horizon`"),
         (["--config", "nowhere.yaml"], "configuration nowhere.yaml does not exist"),
         (["--config", "conf/oracle.yaml"], "is the preset of a method"),
@@ -203,6 +209,35 @@ def test_mistakes_cost_a_sentence(words, sentence, capsys, launched):
     assert bench(*words, methods="lawm") == 2
     assert sentence in " ".join(capsys.readouterr().err.split())
     assert launched[0] == []
+
+
+@pytest.mark.usefixtures("here")
+def test_what_is_set_for_all_runs_leaves_every_method_what_it_is(tmp_path):
+    """Else a baseline would be lawm under another name, and the oracle's returns another's."""
+    Path("all.yaml").write_text("data: {labels: 12 episodes, labelled_ratio: 0.3}\n")
+    parser = argparse.ArgumentParser()
+    add_label_bench_parser(parser.add_subparsers())
+    words = ["labels", "--config", "line.yaml", "--seeds", "0", "--fractions", "50%", "--out=x"]
+    runs = [
+        {run.method: run for run in read_grid(parser.parse_args([*words, *more])).runs}
+        for more in (
+            [],
+            ["--preset", "all.yaml"],
+            [f"--set={key}" for key in ("data.labelled_ratio=0.3", f"{INPUT}=latent")],
+        )
+    ]
+    for others in runs[1:]:
+        assert others["bc"].config_hash == runs[0]["bc"].config_hash
+        for method in ("oracle", "labelled_only", "masked_action"):
+            config = parse_fit(others[method].arguments()).config
+            plain = parse_fit(runs[0][method].arguments()).config
+            if method == "labelled_only":
+                assert config.data["labelled_ratio"] == 1.0
+            if method == "masked_action":
+                assert config.world_model["model"].transition_input == "masked_action"
+            assert config.data["labels"] == plain.data["labels"]
+        assert len({run.config_hash for run in others.values()}) == len(METHODS)
+    assert not runs[0]["bc"].definition and runs[2]["bc"].definition
 
 
 @pytest.mark.usefixtures("here")

@@ -115,6 +115,20 @@ def test_a_sweep_whose_names_end_in_numbers_is_not_taken_for_seeds(grid):
     policy = {"horizon": 99}
     sweep = replace(other, config=one.config | {"policy": policy})
     assert list(grouped([one, sweep])) == ["a/lawm-10pct-0", "a/lawm-10pct-1"]
+    shards = replace(other, config=one.config | {"data": {"shards": ["more.h5"]}})
+    assert list(grouped([one, shards])) == ["a/lawm-10pct-0", "a/lawm-10pct-1"]
+    third = replace(seeds, name="a/lawm-10pct-2")
+    names = {name: len(runs) for name, runs in grouped([one, sweep, third]).items()}
+    assert names == {"a/lawm-10pct-0": 2, "a/lawm-10pct-1": 1}
+
+
+def test_runs_that_were_not_named_are_told_apart_by_their_settings_alone(grid):
+    one, other, _ = read_folder(grid).runs
+    dates = ["2026-11-30_12-00-59", "2026-11-30_12-01-00"]
+    for folder, expected in (("", "runs"), ("a/", "a")):
+        runs = [replace(one, name=folder + dates[0]), replace(other, name=folder + dates[1])]
+        runs[1] = replace(runs[1], config=one.config | {"seed": 1})
+        assert list(grouped(runs)) == [expected]
 
 
 def test_the_mean_curve_stands_where_all_curves_have_points():

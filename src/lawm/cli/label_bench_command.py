@@ -29,6 +29,7 @@ from lawm.cli.label_bench_plan import read_grid
 from lawm.cli.label_bench_results import merged_rows, show_and_save
 from lawm.cli.label_bench_slots import find_slots, read_jobs
 from lawm.errors import LawmError
+from lawm.folder_lock import alone_in
 from lawm.provenance import machine, source_commit
 from lawm.run_lock import RunLock
 from lawm.stop_signals import StopRun, StopSignals
@@ -187,8 +188,9 @@ class _Training:
     def _write(self) -> None:
         """Rows of other grids that came into the file meanwhile stay."""
         mine = {run.key: self._rows[run.key] for run in self._plan.runs if self._is_current(run)}
-        self._rows = {**_rows_in(self._file), **mine}
-        write_rows(self._file, self._rows.values())
+        with alone_in(self._file.parent):
+            self._rows = {**_rows_in(self._file), **mine}
+            write_rows(self._file, self._rows.values())
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

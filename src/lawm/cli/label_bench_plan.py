@@ -22,6 +22,7 @@ from lawm.benchmarks.label_grid import (
     in_order,
 )
 from lawm.cli.fit_parser import FitRequest, parse_fit
+from lawm.cli.method_definition import definition
 from lawm.data_modules.shard_headers import find_shards, read_headers
 from lawm.errors import LawmError
 from lawm.user_modules import allow_import_options
@@ -63,7 +64,7 @@ def read_grid(args: argparse.Namespace) -> Grid:
     settings = _settings(args.settings)
     _check_tasks(args.config)
     presets = {
-        (config, method): [] if method == "lawm" else [_preset(method, config)]
+        (config, method): None if method == "lawm" else _preset(method, config)
         for config in args.config
         for method in methods
     }
@@ -72,12 +73,16 @@ def read_grid(args: argparse.Namespace) -> Grid:
     for config in args.config:
         data: _TaskData | None = None
         for method in methods:
-            configs = (config, *presets[config, method], *args.preset)
+            preset = presets[config, method]
+            configs = (config, *([preset] if preset else []), *args.preset)
             request = _parse(configs, settings, method)
+            kept = definition(preset, yaml.safe_load(request.config_text)) if preset else ()
+            if kept:
+                request = _parse(configs, (*settings, *kept), method)
             if data is None:
                 data = _look_at_data(config, request)
                 tasks.append(data.task)
-            cells[data.task, method] = _Cell(configs, request, data)
+            cells[data.task, method] = _Cell(configs, kept, request, data)
     runs = [
         GridRun(
             task,
@@ -87,6 +92,7 @@ def read_grid(args: argparse.Namespace) -> Grid:
             cells[task, method].configs,
             settings,
             cells[task, method].hash(fraction),
+            cells[task, method].definition,
         )
         for task, method, fraction, seed in in_order(tasks, methods, fractions, seeds)
     ]
@@ -106,8 +112,15 @@ class _TaskData:
 class _Cell:
     """What the runs of a task and method share."""
 
-    def __init__(self, configs: tuple[Path, ...], request: FitRequest, data: _TaskData) -> None:
+    def __init__(
+        self,
+        configs: tuple[Path, ...],
+        definition: tuple[str, ...],
+        request: FitRequest,
+        data: _TaskData,
+    ) -> None:
         self.configs = configs
+        self.definition = definition
         self._data = data
         self._merged: dict[str, Any] = yaml.safe_load(request.config_text)
         accelerator = str(request.config.trainer["accelerator"])
@@ -215,6 +228,7 @@ def _settings(given: Sequence[str]) -> tuple[str, ...]:
         key, sign, _ = setting.partition("=")
         if not sign or not key or key.startswith("-"):
             raise LawmError(f"--set is {setting!r}; expected KEY=VALUE, as in policy.horizon=10.")
+        key = key.replace("-", "_")  # both are understood
         if key in _SET_BY_THE_GRID:
             raise LawmError(
                 f"--set {setting}: {key} is set for each run, by {_SET_BY_THE_GRID[key]}."

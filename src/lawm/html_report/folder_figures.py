@@ -23,30 +23,33 @@ from lawm.html_report.svg_figure import (
     step_ticks,
     to_svg,
 )
-from lawm.stage_identity import ACCESS_KEYS
 
-_SEED = re.compile(r"[-_](?:s|seed)?(\d+)$")
+_DATE = r"(?<![^/])\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d"  # of a run folder that was not named
+_SEED = re.compile(rf"([-_](?:s|seed)?\d+|{_DATE})$")
 _NO_SETTINGS = ("seed", "policy_seed", "name", "compile", "threads")
-_NO_DATA = (*ACCESS_KEYS, "label_seed")
+_NO_DATA = ("label_seed", "storage", "workers", "cache_dir", "verify")
 Looks = Mapping[str, tuple[str, str]]  # group to colour and dash
 
 
 def grouped(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
     """Runs that differ in the seed alone, by their name without it, in the order they come.
 
-    Where other settings differ as well, a number at the end of a name is no seed, and each run is a
-    group of its own.
+    Where other settings differ as well a number at the end of a name is no seed: those that are
+    alike bear the name of the first of them.
     """
-    groups: dict[str, list[RunRecord]] = {}
+    alike: dict[str, list[list[RunRecord]]] = {}
     for run in runs:
-        groups.setdefault(_SEED.sub("", run.name), []).append(run)
-    found: dict[str, list[RunRecord]] = {}
-    for name, members in groups.items():
-        if all(_without_seeds(run) == _without_seeds(members[0]) for run in members):
-            found[name] = members
+        groups = alike.setdefault(_SEED.sub("", run.name).strip("/") or "runs", [])
+        like = [g for g in groups if _without_seeds(g[0]) == _without_seeds(run)]
+        if like:
+            like[0].append(run)
         else:
-            found |= {run.name: [run] for run in members}
-    return found
+            groups.append([run])
+    return {
+        name if len(groups) == 1 else members[0].name: members
+        for name, groups in alike.items()
+        for members in groups
+    }
 
 
 def _without_seeds(run: RunRecord) -> dict[str, Any]:

@@ -21,7 +21,11 @@ def test_it_measures_a_run(checkpoint, finished_run, tmp_path, capsys):
     numbers = json.loads(path.read_text())
     assert numbers["episodes"] == 3
     assert numbers["checkpoint"] == checkpoint
-    assert f"Return {return_number(numbers['mean'])}" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"Return {return_number(numbers['mean'])}" in shown
+    assert ("of these starts `best` was chosen" in shown) == (checkpoint == "best")
+    assert main(["evaluate", str(finished_run), *arguments[:4], "--seed", "7"]) == 0
+    assert "of these starts" not in capsys.readouterr().out
 
 
 def test_it_agrees_with_the_evaluation_of_the_run(finished_run, tmp_path):

@@ -65,6 +65,11 @@ def run_evaluate(args: argparse.Namespace) -> int:
         **evaluation_numbers(spec, result),
     }
     _print_table(numbers, spec, result)
+    if args.checkpoint == "best" and (shared := _starts_of_best(folder) & set(result.seeds)):
+        print(
+            f"By {len(shared)} of these starts `best` was chosen among the policies of the run, so "
+            "its return on them is too high; another --seed measures it on others."
+        )
     if args.video is not None:
         write_video(result.videos[0], args.video, result.video_fps)
         print(f"Video: {args.video}")
@@ -73,11 +78,25 @@ def run_evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _environment_of(folder: RunFolder, spec: DataSpec) -> str:
-    """The environment that the run was measured in; where it was in none, that of the data."""
+def _evaluation_of(folder: RunFolder) -> dict[str, Any]:
+    """What its configuration says."""
     config = read_yaml(folder.config_file)
     settings = config.get("evaluation") if isinstance(config, dict) else None
-    chosen = settings.get("env_id") if isinstance(settings, dict) else None
+    return settings if isinstance(settings, dict) else {}
+
+
+def _starts_of_best(folder: RunFolder) -> set[int]:
+    """The start seeds of the evaluations along the run."""
+    settings = _evaluation_of(folder)
+    first, num = settings.get("seed"), settings.get("episodes")
+    if not isinstance(first, int) or not isinstance(num, int):
+        return set()
+    return set(range(first, first + num))
+
+
+def _environment_of(folder: RunFolder, spec: DataSpec) -> str:
+    """The environment that the run was measured in; where it was in none, that of the data."""
+    chosen = _evaluation_of(folder).get("env_id")
     if isinstance(chosen, str) and chosen not in ("", "none"):
         return chosen
     if not spec.env_id:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lawm.data_modules.episode_store import EpisodeStore
-from lawm.data_modules.shard_headers import ShardHeader
+from lawm.data_modules.shard_headers import ShardHeader, agreed_timing
 from lawm.data_modules.trajectory_split import EpisodeSplit
 from lawm.spec import DataSpec
 
@@ -29,14 +29,14 @@ def data_spec(
     returns = _training_returns(headers, split)
     metas = [header.meta for header in headers]  # they agree, or do not know
     acting = next(meta for meta in metas if meta.action_dim > 0)
-    step = max(meta.step_seconds for meta in metas)
+    action_repeat, control_timestep = agreed_timing(metas)
     return DataSpec(
         observations=store.observation_specs(training),
         action_low=tuple(acting.action_low.tolist()),
         action_high=tuple(acting.action_high.tolist()),
         env_id=max(meta.env_id for meta in metas),
-        action_repeat=acting.action_repeat,
-        control_timestep=acting.control_timestep or step / acting.action_repeat,
+        action_repeat=action_repeat,
+        control_timestep=control_timestep,
         return_mean=float(returns.mean()) if len(returns) else float("nan"),
         return_best=float(returns.max()) if len(returns) else float("nan"),
         terminates=store.terminates(training),

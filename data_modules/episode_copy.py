@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lawm.data_modules.episode import Episode
 from lawm.data_modules.label_budget import HELD_OUT_STREAM, choose_episodes, parse_budget
 from lawm.data_modules.label_file import read_label_file
-from lawm.data_modules.shard_headers import ShardHeader, read_headers
+from lawm.data_modules.shard_headers import ShardHeader, agreed_timing, read_headers
 from lawm.data_modules.shard_reader import OpenShard, open_shard
 from lawm.data_modules.shard_writer import ShardWriter
 from lawm.errors import LawmError
@@ -56,7 +56,7 @@ def copy_episodes(
     """
     metas = [header.meta for header in headers]
     bounds = next((meta for meta in metas if meta.action_dim > 0), metas[0])
-    step = max(meta.step_seconds for meta in metas)  # they agree, or do not know
+    action_repeat, control_timestep = agreed_timing(metas)
     sources = [
         {"name": h.path.name, "checksum": h.meta.checksum, "provenance": h.meta.provenance}
         for h in headers
@@ -66,8 +66,8 @@ def copy_episodes(
         action_low=bounds.action_low,
         action_high=bounds.action_high,
         env_id=max(meta.env_id for meta in metas),
-        action_repeat=bounds.action_repeat,
-        control_timestep=bounds.control_timestep or step / bounds.action_repeat,
+        action_repeat=action_repeat,
+        control_timestep=control_timestep,
         provenance={"command": command, "sources": sources},
         # where some pictures are of unknown origin, all of the copy are
         renderer=headers[0].renderer if all(header.renderer for header in headers) else None,

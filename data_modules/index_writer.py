@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +13,6 @@ from lawm.data_modules import shard_format as fmt
 from lawm.data_modules.episode import Episode
 from lawm.data_modules.shard_file import checksum
 
-MAX_ATTRIBUTE = 60_000  # bytes; attributes together with their header have 65,536
 FLAG_CHUNK = 65_536  # rows of flags, which gzip shrinks to almost nothing
 
 
@@ -71,13 +68,4 @@ def write_dataset(file: h5py.File, name: str, values: NDArray[Any]) -> None:
     dataset.attrs["sha256"] = fmt.fixed_text(checksum(values))
 
 
-def write_provenance(file: h5py.File, provenance: Mapping[str, Any]) -> None:
-    """As JSON: an attribute, or a dataset where HDF5 takes no attribute of that length."""
-    text = json.dumps(provenance).encode()
-    if len(text) <= MAX_ATTRIBUTE:
-        file.attrs[fmt.PROVENANCE] = fmt.fixed_text(text.decode())
-    else:
-        write_dataset(file, fmt.PROVENANCE, np.frombuffer(text, np.uint8))
-
-
-__all__ = ["IndexWriter", "write_dataset", "write_provenance"]
+__all__ = ["IndexWriter", "write_dataset"]

@@ -65,6 +65,20 @@ class ShardHeader:
         return self.episodes.num_rows * sum(rows)
 
 
+def agreed_timing(metas: Sequence[ShardMeta]) -> tuple[int, float]:
+    """Action repeat and control timestep of shards that fit together, where some do not know.
+
+    A video knows the seconds of a step alone; how many control steps make one is known where there
+    are actions.
+
+    Returns:
+        As :attr:`ShardMeta.action_repeat` and :attr:`ShardMeta.control_timestep`.
+    """
+    acting = next((meta for meta in metas if meta.action_dim > 0), metas[0])
+    step = max(meta.step_seconds for meta in metas)
+    return acting.action_repeat, acting.control_timestep or step / acting.action_repeat
+
+
 def find_shards(patterns: Sequence[str], key: str) -> list[Path]:
     """The files that paths and glob patterns name, relative to the current folder.
 

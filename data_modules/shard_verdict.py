@@ -7,7 +7,6 @@ where the structure is sound. The process that reads may do so; this one tells i
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from lawm.data_modules.shard_file import ShardArray
 from lawm.data_modules.shard_reader import OpenShard, open_shard
 from lawm.data_modules.structure_probe import PROBE
 from lawm.errors import LawmError
+from lawm.python_process import import_environment, python_command
 
 PATIENCE = 60.0  # seconds, and some more by the size of the file
 SLOWEST = 5e6  # bytes a second
@@ -98,9 +98,8 @@ def _isolated(path: Path) -> Verdict:
             PROBE.check(path, ADVICE)
     except LawmError as error:
         return Verdict(path=str(path), ok=False, error=str(error))
-    # -P: the file may come with modules of its own in the current folder
-    command = [sys.executable, "-P", "-m", "lawm.data_modules.shard_verdict", str(path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = python_command("-m", "lawm.data_modules.shard_verdict", str(path))
+    environment = import_environment()
     size = path.stat().st_size if path.exists() else 0
     patience = PATIENCE + size / SLOWEST
     start = time.monotonic()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,17 +12,18 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lawm.data_modules import shard_format as fmt
-from lawm.data_modules.abandoned_hdf5 import HDF5_ERRORS, abandon, require_space
 from lawm.data_modules.episode import (
     Episode,
     check_same_layout,
     checked_episode,
     refuse_beyond_bounds,
 )
-from lawm.data_modules.index_writer import IndexWriter, write_provenance
+from lawm.data_modules.full_disk import HDF5_ERRORS, abandon, require_space
+from lawm.data_modules.index_writer import IndexWriter
+from lawm.data_modules.shard_attributes import checked_bounds, write_attributes
 from lawm.data_modules.streamed_arrays import ChunkedImages, SpooledArray
 from lawm.errors import LawmError
 from lawm.renderer_spec import RendererSpec
@@ -79,25 +79,16 @@ class ShardWriter:
         self._first: Episode | None = None
         self._index = IndexWriter()
         self._is_torn = False  # some arrays have an episode that others lack
-        low, high = np.asarray(action_low, np.float64), np.asarray(action_high, np.float64)
-        if low.ndim != 1 or low.shape != high.shape or not _are_bounds(low, high):
-            raise LawmError(
-                f"The action bounds for {self.path} are {low.tolist()} and {high.tolist()}; "
-                "expected two lists of finite numbers, one per dimension, each low below its high."
-            )
+        low, high = checked_bounds(self.path, action_low, action_high)
         self._low, self._high, self._action_dim = low, high, len(low)
-        self._attributes: dict[str, Any] = {
-            "format": fmt.fixed_text(fmt.FORMAT),
-            "version": fmt.VERSION,
-            "env_id": fmt.fixed_text(env_id),
+        self._renderer = renderer
+        self._settings: dict[str, Any] = {
+            "env_id": env_id,
             "action_repeat": int(action_repeat),
             "control_timestep": float(control_timestep),
             "action_low": low,
             "action_high": high,
-            "action_convention": fmt.fixed_text(fmt.ACTION_CONVENTION),
         }
-        if renderer is not None:
-            self._attributes["renderer"] = fmt.fixed_text(json.dumps(renderer.to_dict()))
 
     @property
     def num_episodes(self) -> int:
@@ -249,9 +240,12 @@ class ShardWriter:
             file = self._open()
             self._write_time_arrays(file)
             self._index.write(file)
-            file.attrs.update(self._attributes)
-            write_provenance(file, self.provenance)
-            file.attrs["complete"] = True
+            write_attributes(
+                file,
+                settings=self._settings,
+                renderer=self._renderer,
+                provenance=self.provenance,
+            )
             file.close()
             _flush_to_disk(self._temporary)
             self._refuse_existing()
@@ -292,10 +286,6 @@ def _without_rows(episode: Episode) -> Episode:
         reward=None,
         physics=physics,
     )
-
-
-def _are_bounds(low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
-    return bool(np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all())
 
 
 def _flush_to_disk(path: Path) -> None:

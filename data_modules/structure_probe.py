@@ -14,7 +14,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import IO
 
 from lawm.data_modules import structure_walk
 from lawm.errors import LawmError
+from lawm.python_process import import_environment, python_command
 
 BUSY_SECONDS = 10.0  # of computing without getting on with a file, and some more by its size
 BUSY_BYTES = 1e9  # of the file for each second more
@@ -125,12 +125,11 @@ class StructureProbe:
         return self._process.stdout.readline().strip()
 
     def _start(self) -> subprocess.Popen[str]:
-        paths = os.pathsep.join(part for part in sys.path if part)
-        environment = {**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"}
+        environment = {**import_environment(), "OPENBLAS_NUM_THREADS": "1"}
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", structure_walk.__file__],
+                python_command(structure_walk.__file__),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,

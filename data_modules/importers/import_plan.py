@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,16 +93,7 @@ def make_plan(
     task = _task(options) if options.env_id else None
     if task is not None:
         _check_observations(where, keys, task)
-    reward_convention = facts.reward_convention or rows
-
-    def actions() -> Iterator[NDArray[Any]]:
-        for raw in islice(opened.episodes(()), options.max_episodes):
-            if raw.num_rows > 1:
-                steps = to_transitions(raw, convention.convention, reward_convention, where)
-                if steps.action is not None:
-                    yield steps.action
-
-    bounds = _bounds(opened, task, options, where, actions)
+    bounds = _bounds(opened, task, options, convention, where)
     return ImportPlan(
         source=source,
         path=path,
@@ -113,7 +103,7 @@ def make_plan(
         keys=keys,
         left_out={**left_out, **facts.left_out},
         convention=convention,
-        reward_convention=reward_convention,
+        reward_convention=facts.reward_convention or rows,
         bounds=bounds,
         env_name=facts.env_name,
         env_id=options.env_id,
@@ -171,11 +161,7 @@ def _check_observations(where: str, keys: Sequence[ChosenKey], task: _Task) -> N
 
 
 def _bounds(
-    opened: Source,
-    task: _Task | None,
-    options: ImportOptions,
-    where: str,
-    actions: Callable[[], Iterator[NDArray[Any]]],
+    opened: Source, task: _Task | None, options: ImportOptions, convention: Finding, where: str
 ) -> Bounds:
     has_actions = opened.facts.has_actions and not options.action_free
     action_dim = _action_dim(opened, where) if has_actions else 0
@@ -185,7 +171,7 @@ def _bounds(
             f"{len(task.action_low)}. Name the environment that the data come from."
         )
     if options.measure_bounds:
-        return _measured(actions())
+        return _measured(opened, options, convention, where)
     if options.action_bounds is not None:
         low, high = options.action_bounds
         num = len(task.action_low) if task is not None else action_dim
@@ -212,13 +198,16 @@ def _action_dim(opened: Source, where: str) -> int:
     return 0
 
 
-def _measured(actions: Iterator[NDArray[Any]]) -> Bounds:
-    """The range of all actions; a dimension that never moves gets a range around its value."""
+def _measured(opened: Source, options: ImportOptions, convention: Finding, where: str) -> Bounds:
+    """The range of what is imported; a dimension that never moves gets a range around its value."""
     low = high = np.zeros(0)
-    for rows in actions:
-        known = rows[~np.isnan(rows).all(axis=1)].astype(np.float64)
-        if not len(known):
+    for raw in islice(opened.episodes(()), options.max_episodes):
+        if raw.num_rows < 2:
             continue
+        rows = to_transitions(replace(raw, reward=None), convention.convention, None, where).action
+        if rows is None:
+            continue
+        known = rows[~np.isnan(rows).all(axis=1)].astype(np.float64)
         lowest, highest = known.min(axis=0), known.max(axis=0)
         if low.shape != lowest.shape:
             low, high = lowest, highest

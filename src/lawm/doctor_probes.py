@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from typing import Any
+
+from lawm.python_process import import_environment, python_command
 
 PROBE_SECONDS = 120  # a first import of torch from a network disk takes most of a minute
 
@@ -86,11 +86,11 @@ def probe(
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", code, *arguments],
+            python_command("-c", code, *arguments),
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)},
+            env=import_environment(),
         )
     except subprocess.TimeoutExpired:
         return None, f"no answer within {timeout:g} s"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from episode_adding import add, writer
 
-from lawm.data_modules import abandoned_hdf5
+from lawm.data_modules import full_disk
 from lawm.data_modules.deferred_interrupt import deferred_interrupt
 from lawm.data_modules.shard_reader import read_shard
 from lawm.data_modules.streamed_arrays import ChunkedImages
@@ -26,7 +26,7 @@ def test_a_full_disk_is_found_out_before_it_is_full(
     obs: dict[str, object] = {"state": np.ones((301, 4))}
     if images:
         obs["camera"] = np.zeros((301, 64, 64, 3), np.uint8)
-    free = [abandoned_hdf5.MARGIN + (5_000_000 if images else 9_000)]
+    free = [full_disk.MARGIN + (5_000_000 if images else 9_000)]
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free[0]))
     with (
         pytest.raises(LawmError, match=r"a\.h5 could not be written: .* MB more are needed, and"),

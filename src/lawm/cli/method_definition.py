@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lawm.cli.dotted_key import at_key
 from lawm.safe_yaml import read_yaml
 
 # Without the value of its preset a method would be another one, mostly lawm under a false name
@@ -29,19 +30,13 @@ def definition(preset: Path, merged: Mapping[str, Any]) -> tuple[str, ...]:
     Returns:
         As "key=value", to be given behind all others.
     """
-    stated = read_yaml(preset) or {}
+    stated = read_yaml(preset)
     found = []
     for key in DEFINING:
-        value = _at(stated, key)
-        if value is not None and value != _at(merged, key):
+        value, is_stated = at_key(stated, key)
+        if is_stated and value != at_key(merged, key)[0]:
             found.append(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
     return tuple(found)
-
-
-def _at(content: Any, key: str) -> Any:  # noqa: ANN401
-    for part in key.split("."):
-        content = content.get(part) if isinstance(content, Mapping) else None
-    return content
 
 
 __all__ = ["definition"]

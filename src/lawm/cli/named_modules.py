@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lawm.cli.dotted_key import at_key
 from lawm.errors import LawmError
 from lawm.safe_yaml import read_yaml
 
@@ -30,7 +31,7 @@ def named_modules(files: Sequence[Path], arguments: Sequence[str]) -> dict[str, 
         except LawmError:
             continue
         for option in MODULE_OPTIONS:
-            value, is_given = _inside(content, option)
+            value, is_given = at_key(content, option)
             if is_given:
                 found[option] = value if isinstance(value, str) else None
     for place, argument in enumerate(arguments):
@@ -57,15 +58,6 @@ def require_as_found(values: Mapping[str, Any], found: Mapping[str, str | None])
                 f"{option} is `{values[option]}`, given inside another value; expected it as "
                 f"`--{option} NAME` on the command line or as a key of its own in a configuration."
             )
-
-
-def _inside(content: Any, option: str) -> tuple[Any, bool]:  # noqa: ANN401
-    """The value of a dotted option in a configuration, and whether it is there."""
-    for part in option.split("."):
-        if not isinstance(content, dict) or part not in content:
-            return None, False
-        content = content[part]
-    return content, True
 
 
 __all__ = ["MODULE_OPTIONS", "named_modules", "require_as_found"]

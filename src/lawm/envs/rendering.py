@@ -6,10 +6,10 @@ import functools
 import importlib
 import os
 import subprocess
-import sys
 from types import ModuleType
 
 from lawm.errors import LawmError
+from lawm.python_process import import_environment, python_command
 
 # Without shadows, reflections and multisampling a picture costs a tenth. Pictures for data and
 # for evaluation must agree, so there is one setting and no option.
@@ -107,10 +107,10 @@ def working_backend() -> str:
 
 def reason_not_to_use(backend: str) -> str | None:
     """Try one of :data:`BACKENDS` in a process of its own; None if it works."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYOPENGL_PLATFORM"}
+    environment = {k: v for k, v in import_environment().items() if k != "PYOPENGL_PLATFORM"}
     try:
         probe = subprocess.run(
-            [sys.executable, "-P", "-c", _PROBE],
+            python_command("-c", _PROBE),
             env={**environment, VARIABLE: backend},
             capture_output=True,
             text=True,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -114,14 +115,15 @@ class EpisodeStore:
         episodes = np.searchsorted(self.offset, first, side="right") - 1  # (B,)
         steps = first - self.offset[episodes]
         known = slice(len(labelled_rows))
-        has_reward = self.has_reward[episodes]
+        rewarded = slice(None if self._free_rewards else len(labelled_rows))
+        has_reward = self.has_reward[episodes[rewarded]]
         return Batch(
             obs={
                 key: self.rows.windows(f"obs/{key}", episodes, steps, window + 1)
                 for key in self.obs
             },
             action=self._action(episodes[known], steps[known], window),
-            reward=self._reward(episodes, steps, window, has_reward),
+            reward=self._reward(episodes[rewarded], steps[rewarded], window, has_reward),
             terminated=self._terminated(episodes, steps, window),
             has_reward=torch.from_numpy(has_reward),
             source=torch.from_numpy(np.stack([episodes, steps], axis=1)),
@@ -206,6 +208,11 @@ class EpisodeStore:
                 change=tuple(change.tolist()),
             )
         return specs
+
+    @cached_property
+    def _free_rewards(self) -> bool:
+        """Whether an action-free episode has rewards that are not hidden."""
+        return bool(self.has_reward[self.free.start :].any())
 
     def _action(self, episodes: NDArray[np.int64], steps: NDArray[np.int64], count: int) -> Tensor:
         """(n, count, A) in [-1, 1]."""

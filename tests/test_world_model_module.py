@@ -97,6 +97,25 @@ def test_the_number_of_rows_of_a_source_is_not_its_weight():
     assert abs(losses_once.mean() - losses_twice.mean()) < 5 * spread + 1e-3 * once["loss"].abs()
 
 
+@variants
+def test_rows_without_a_place_for_rewards_are_rows_without_rewards(variant):
+    batch = make_batch(rows=6, labelled=3)
+    cut = dataclasses.replace(batch, reward=batch.reward[:3], has_reward=batch.has_reward[:3])
+    assert not batch.has_reward[3:].any()
+    module = make_world_model_module(variant).eval()  # no dropout, whose masks follow the shapes
+
+    def graded(batch):
+        module.zero_grad()
+        loss, logs = loss_of(module, batch)
+        loss.backward()
+        gradients = {n: p.grad for n, p in module.named_parameters() if p.grad is not None}
+        return logs, gradients
+
+    for one, other in zip(graded(batch), graded(cut), strict=True):
+        assert one.keys() == other.keys()
+        torch.testing.assert_close(list(one.values()), list(other.values()))
+
+
 @torch.no_grad()
 def loss_with(module, batch, seed):
     torch.manual_seed(seed)

@@ -5,6 +5,7 @@ Shape letters, the same in the whole project:
     B  rows (windows) in a batch        L  labelled rows of them; they come first
     T  transitions in a window          H  imagination horizon
     E  episodes                         A  action dimensions, scaled to [-1, 1]
+    R  rows that may have a reward      (the first of a batch, L or all B)
     U  latent-action dimensions         D  recurrent state h ("deter")
     Z  stochastic state z ("stoch")     N  rows of a shard (sum of T + 1 over its episodes)
 
@@ -24,14 +25,15 @@ from torch import Tensor
 class Batch:
     """Windows of trajectories, the L action-labelled rows first, then the action-free ones.
 
-    Hidden actions cannot leak: there is no place for them, ``action`` has L rows.
+    Hidden actions cannot leak: there is no place for them, ``action`` has L rows. Nor have rewards
+    one where no action-free row can have them: R is L then, else B.
     """
 
     obs: dict[str, Tensor]  # each (B, T + 1, *shape): float32 states, uint8 images (H, W, C)
     action: Tensor  # (L, T, A) float32 in [-1, 1]
-    reward: Tensor  # (B, T) float32; zero where has_reward is False
+    reward: Tensor  # (R, T) float32; zero where has_reward is False
     terminated: Tensor  # (B, T) float32 in {0, 1}: the transition t -> t + 1 ended the task
-    has_reward: Tensor  # (B,) bool
+    has_reward: Tensor  # (R,) bool
     source: Tensor | None = None
     """(B, 2) int64: number of each window's episode in the data module, and its first step."""
     probe: dict[str, Tensor] = field(default_factory=dict)
@@ -41,7 +43,7 @@ class Batch:
     @property
     def num_rows(self) -> int:
         """B."""
-        return int(self.reward.shape[0])
+        return int(self.terminated.shape[0])
 
     @property
     def num_labelled(self) -> int:

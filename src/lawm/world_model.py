@@ -126,9 +126,9 @@ class WorldModel(nn.Module):
         h, z = torch.split(features, [self.rssm.deter, latent.size], dim=-1)
         num_outside = max(num_known, batch.num_labelled)
         dropped = self.feature_dropout(features[:-1])
-        before = _first_rows(dropped, num_outside)
+        before = first_rows(dropped, num_outside)
         inverse = self.latent_action.inverse_posterior(
-            before, project(_first_rows(transitions, num_outside), with_labels=True)
+            before, project(first_rows(transitions, num_outside), with_labels=True)
         )
         free = slice(num_outside - num_known, None)  # of what was inferred, the action-free rows
         inferred = None
@@ -138,7 +138,7 @@ class WorldModel(nn.Module):
         if action_posterior is None:
             actions = action if inferred is None else torch.cat([action, inferred], dim=1)
             action_posterior = self.latent_action.action_posterior(
-                _first_rows(dropped, actions.shape[1]), of_action(actions)
+                first_rows(dropped, actions.shape[1]), of_action(actions)
             )
         return Observed(
             embed=embed,
@@ -148,7 +148,7 @@ class WorldModel(nn.Module):
             z_prior=self.rssm.prior(h),
             features=features,
             dropped_features=dropped,
-            labelled_features=_first_rows(before, batch.num_labelled),
+            labelled_features=first_rows(before, batch.num_labelled),
             action_posterior=action_posterior,
             inverse_posterior=torch.cat([inverse, filtered.inverse_posterior[:, free]], dim=1),
             inferred_action=inferred,
@@ -193,9 +193,9 @@ class WorldModel(nn.Module):
         return out
 
 
-def _first_rows(x: Tensor, num: int) -> Tensor:
+def first_rows(x: Tensor, num: int) -> Tensor:
     """``(T, B, ·) -> (T, num, ·)``; all of them cost no copy of their gradient."""
     return x if num == x.shape[1] else x[:, :num]
 
 
-__all__ = ["Observed", "WorldModel"]
+__all__ = ["Observed", "WorldModel", "first_rows"]

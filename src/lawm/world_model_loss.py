@@ -24,7 +24,7 @@ from lawm.batch import Batch
 from lawm.gradients import scaled_gradient
 from lawm.latents import Latent
 from lawm.transition_input import ActionInput
-from lawm.world_model import Observed, WorldModel
+from lawm.world_model import Observed, WorldModel, first_rows
 
 
 @dataclass(frozen=True)
@@ -168,13 +168,14 @@ def world_model_terms(
         options.free_nats,
     )
 
-    # heads read all steps, and the results are cut: a cut through the features costs a copy
-    predicted = model.reward(observed.features)[1:]
+    # heads read all steps, and the results are cut: a cut through the features costs a copy, which
+    # is less than a head on rows that have no reward to learn
+    predicted = model.reward(first_rows(observed.features, len(batch.reward)))[1:]
     reward_std = options.reward_std * model.reward_unit
     reward = 0.5 * ((predicted - batch.reward.transpose(0, 1)) / reward_std).square()
     logit = model.continue_logit(observed.features)
     continuation = (
-        torch.zeros_like(reward)  # no episode of the data ever ends: nothing to learn
+        torch.zeros_like(state_kl[1:])  # no episode of the data ever ends: nothing to learn
         if logit is None
         else F.binary_cross_entropy_with_logits(
             logit[1:], 1.0 - batch.terminated.transpose(0, 1), reduction="none"

@@ -20,7 +20,7 @@ from lawm.errors import LawmError
 
 IDENTITY_KEY = "lawm"  # where a checkpoint tells what it was trained with
 FORMAT_KEY = "lawm_format"
-FORMAT = 4  # raised when what a checkpoint holds, or where, changes
+FORMAT = 5  # raised when what a checkpoint holds, or where, changes
 _log = logging.getLogger(__name__)
 
 
@@ -179,10 +179,22 @@ def _from_3(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
     return {**checkpoint, FORMAT_KEY: 4}
 
 
+def _from_4(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """One deviation of decoded actions served known and inferred latent actions."""
+    if "model.latent_action.decoder_raw_std" in checkpoint["state_dict"]:
+        raise LawmError(
+            f"checkpoint {path} has format 4, of a world model with one deviation of its decoded "
+            "actions where today's has two. Use the lawm that trained it, whose commit is in the "
+            "run's provenance.json, or train anew."
+        )
+    return {**checkpoint, FORMAT_KEY: 5}
+
+
 _MIGRATIONS: dict[int, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {
     1: _from_1,
     2: _from_2,
     3: _from_3,
+    4: _from_4,
 }
 
 __all__ = [

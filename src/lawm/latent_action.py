@@ -36,6 +36,15 @@ class LatentActionStep:
     decode: Callable[[Tensor, Tensor], Tensor]
 
 
+@dataclass(frozen=True)
+class DecodedAction:
+    """What the decoder reads in T steps of n rows, and what it should say."""
+
+    features: Tensor  # (T, n, D + Z)
+    u: Tensor  # (T, n, U)
+    action: Tensor  # (T, n, A)
+
+
 class LatentActionModel(nn.Module):
     """The four distributions around u.
 
@@ -45,10 +54,12 @@ class LatentActionModel(nn.Module):
         hidden: Width of the layers.
         transition_size: Size of what q_free reads of o_t and o_{t+1}.
         action_dim: A.
-        min_std: Lower bound of the decoder's standard deviation, in units of the action's
+        min_std: Lower bound of the decoder's standard deviations, in units of the action's
             half-range.
-        max_std: Its upper bound. A wide decoder lets u collapse: an action that is explained as
-            noise needs no latent action.
+        max_std: Upper bound under u ~ q_act. What is finer than it is explained as noise and needs
+            no latent action: prior and policy then cannot tell actions that differ by less.
+        inverse_max_std: Upper bound under u ~ q_free, whose deviation is one of its own: with one
+            for both the error of what is inferred would hide what is known.
         dropout: Of the decoder's hidden layer, and of q_free's first one where it learns from
             labels, which are few.
     """
@@ -62,12 +73,14 @@ class LatentActionModel(nn.Module):
         action_dim: int,
         min_std: float,
         max_std: float,
+        inverse_max_std: float,
         dropout: float,
     ) -> None:
         super().__init__()
         self.latent = latent
         self.min_std = min_std
         self.max_std = max_std
+        self.inverse_max_std = inverse_max_std
         self.prior_network = MLP(features, hidden, latent.num_params, num_layers=2)
         self.action_projection = Linear(action_dim, hidden, bias=False)
         self.action_layer = NormedLinear(features, hidden)
@@ -81,6 +94,7 @@ class LatentActionModel(nn.Module):
         self.decoder_dropout = Dropout(dropout)
         self.decoder_output = Linear(hidden, action_dim)
         self.decoder_raw_std = nn.Parameter(torch.zeros(action_dim))
+        self.inverse_raw_std = nn.Parameter(torch.zeros(action_dim))
 
     def bind(self) -> LatentActionStep:
         """The parts that a loop over time may need, as plain functions; without dropout."""
@@ -144,23 +158,41 @@ class LatentActionModel(nn.Module):
 
     def decode(self, features: Tensor, u: Tensor) -> Tensor:
         """Mean of ``p(a | s, u)``, within (-1, 1): ``(..., A)``."""
-        return torch.tanh(self._before_tanh(features, u))
+        return torch.tanh(self._before_tanh(torch.cat([features, u], dim=-1)))
 
-    def _before_tanh(self, features: Tensor, u: Tensor) -> Tensor:
-        read = torch.cat([features, u], dim=-1)
+    def _before_tanh(self, features_and_u: Tensor) -> Tensor:
         out: Tensor = self.decoder_layer(
-            read, dropout=self.decoder_dropout, then=self.decoder_output
+            features_and_u, dropout=self.decoder_dropout, then=self.decoder_output
         )
         return out
 
     def decoder_std(self) -> Tensor:
         """Standard deviation of ``p(a | s, u)``, the same everywhere: ``(A,)``."""
-        return self.min_std + (self.max_std - self.min_std) * torch.sigmoid(self.decoder_raw_std)
+        return self._std(self.decoder_raw_std, self.max_std)
 
-    def action_nll(self, features: Tensor, u: Tensor, action: Tensor) -> Tensor:
-        """``-log p(a | s, u)`` in nats, ``(..., )``."""
-        mean = self._before_tanh(features, u)
-        return gaussian_nll(mean, action, self.decoder_std(), squashed=True)
+    def inverse_std(self) -> Tensor:
+        """That of ``p(a | s, u)`` with u ~ q_free, the error of q_free in it: ``(A,)``."""
+        return self._std(self.inverse_raw_std, self.inverse_max_std)
+
+    def _std(self, raw: Tensor, max_std: float) -> Tensor:
+        return self.min_std + (max_std - self.min_std) * torch.sigmoid(raw)
+
+    def action_nll(self, of_act: DecodedAction, of_free: DecodedAction) -> tuple[Tensor, Tensor]:
+        """``-log p(a | s, u)`` in nats of u ~ q_act and of u ~ q_free, ``(T, n)`` each.
+
+        One call of the decoder for both.
+        """
+        both = (of_act, of_free)
+        read = torch.cat([torch.cat([x.features, x.u], dim=-1).flatten(0, 1) for x in both])
+        steps, rows = of_act.u.shape[:2]
+        means = self._before_tanh(read).tensor_split([steps * rows])
+        act, free = (
+            gaussian_nll(mean.view(x.action.shape), x.action, std, squashed=True)
+            for mean, x, std in zip(
+                means, both, (self.decoder_std(), self.inverse_std()), strict=True
+            )
+        )
+        return act, free
 
 
-__all__ = ["LatentActionModel", "LatentActionStep"]
+__all__ = ["DecodedAction", "LatentActionModel", "LatentActionStep"]

@@ -78,6 +78,7 @@ class WorldModel(nn.Module):
             spec.action_dim,
             c.action_min_std,
             c.action_max_std,
+            c.inverse_max_std,
             c.action_dropout,
         )
         self.observation_decoder = ObservationDecoder(spec, features, c.observation_sizes())

@@ -27,7 +27,8 @@ class WorldModelConfig:
         latent_action_kind: Kind of u.
         latent_action_classes: Classes of each categorical of u.
         action_min_std: Least standard deviation of p(a|s,u); actions lie in [-1, 1].
-        action_max_std: Greatest one.
+        action_max_std: Greatest one. What is finer, u need not tell and a policy cannot choose.
+        inverse_max_std: Greatest one where u was inferred, by q_free on labelled rows.
         action_dropout: Dropout in the action decoder and, on labelled rows, in what q_free reads
             of a transition.
         feature_dropout: Dropout of s where actions are learned from labels: in q_act, q_free and
@@ -67,7 +68,8 @@ class WorldModelConfig:
     latent_action_kind: LatentKind = "gaussian"
     latent_action_classes: int = 8
     action_min_std: float = 0.05
-    action_max_std: float = 0.5
+    action_max_std: float = 0.1
+    inverse_max_std: float = 0.5
     action_dropout: float = 0.3
     feature_dropout: float = 0.5
     reward_dropout: float = 0.0

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from lawm.batch import Batch
 from lawm.gradients import scaled_gradient
+from lawm.latent_action import DecodedAction
 from lawm.latents import Latent
 from lawm.transition_input import ActionInput
 from lawm.world_model import Observed, WorldModel, first_rows
@@ -195,11 +196,8 @@ def world_model_terms(
     shape = posterior.shape[:-1]
     u_act = latent.sample(posterior, latent.noise(before, *shape))
     u_inverse = latent.sample(inverse_labelled, latent.noise(before, shape[0], num))
-    # one decoder call for both posteriors
-    action_terms = model.latent_action.action_nll(
-        torch.cat([features, before], dim=1),
-        torch.cat([u_act, u_inverse], dim=1),
-        torch.cat([actions, known], dim=1),
+    nll_act, nll_free = model.latent_action.action_nll(
+        DecodedAction(features, u_act, actions), DecodedAction(before, u_inverse, known)
     )
     reaches = options.inverse_kl_gradient
     if reaches is None:
@@ -217,10 +215,10 @@ def world_model_terms(
     def common(rows: slice) -> dict[str, Tensor]:
         return dict(zip(names, source_means(by_row, rows).unbind(), strict=True))
 
-    action_by_row = action_terms.mean(dim=0)  # labelled rows, what is inferred, labelled rows again
-    of_labels = torch.stack([action_by_row[:num], action_by_row[shape[1] :], align_kl.mean(dim=0)])
+    action_by_row = nll_act.mean(dim=0)  # labelled rows, then what is inferred
+    of_labels = torch.stack([action_by_row[:num], nll_free.mean(dim=0), align_kl.mean(dim=0)])
     action, align_action, align_kl_mean = source_means(of_labels, slice(None)).unbind()
-    own_action = source_means(action_by_row[None, num : shape[1]], slice(None)).squeeze(0)
+    own_action = source_means(action_by_row[None, num:], slice(None)).squeeze(0)
     zero = observation.new_zeros(())
     labelled_terms = SourceTerms(
         **common(labelled),

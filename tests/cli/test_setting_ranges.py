@@ -61,7 +61,7 @@ def test_every_number_has_a_range_and_its_default_lies_in_it():
         ("policy.gamma", "1", "expected a number from 0 and below 1"),
         ("policy.target_rate", "0", "expected a number above 0 to 1"),
         ("start_states.batch_size", "0", "expected a whole number from 1"),
-        ("world_model.model.action_min_std", "0.9", "more than action_max_std, 0.5"),
+        ("world_model.model.action_min_std", "0.9", "more than action_max_std, 0.1"),
     ],
 )
 def test_a_number_out_of_its_range_is_a_sentence(option, value, sentence):
@@ -69,6 +69,12 @@ def test_a_number_out_of_its_range_is_a_sentence(option, value, sentence):
         parse_fit(["--data.shards", "any.h5", f"--{option}", value])
     assert str(caught.value).startswith(f"{option} is ")
     assert sentence in str(caught.value)
+
+
+def test_both_deviations_of_decoded_actions_lie_above_the_least():
+    low = ["--data.shards", "any.h5", "--world_model.model.inverse_max_std", "0.01"]
+    with pytest.raises(LawmError, match=r"action_min_std is 0.05, more than inverse_max_std, 0.01"):
+        parse_fit(low)
 
 
 def test_a_warmup_on_labelled_rows_that_weigh_nothing_is_a_sentence():

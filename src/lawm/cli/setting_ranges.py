@@ -51,7 +51,9 @@ RANGES = {
     **dict.fromkeys(("stoch_classes", "latent_action_classes"), Range(2)),
     # dropout and deviations
     **dict.fromkeys(("dropout", "action_dropout", "feature_dropout", "reward_dropout"), DROPOUT),
-    **dict.fromkeys(("action_min_std", "action_max_std", "reward_std"), POSITIVE),
+    **dict.fromkeys(
+        ("action_min_std", "action_max_std", "inverse_max_std", "reward_std"), POSITIVE
+    ),
     "reward_unit": POSITIVE,
     # the loss of stage 1
     **dict.fromkeys(("observation", "reward", "continuation", "state_kl"), NOT_NEGATIVE),
@@ -91,12 +93,13 @@ def check_ranges(settings: dict[str, Any]) -> None:
     for group in GROUPS:
         _check(group, settings[group])
     model = settings["world_model"]["model"]
-    least, most = model["action_min_std"], model["action_max_std"]
-    if least > most:
-        raise LawmError(
-            f"world_model.model.action_min_std is {least}, more than action_max_std, {most}: the "
-            "deviation of decoded actions lies between the two. Lower one or raise the other."
-        )
+    least = model["action_min_std"]
+    for name in ("action_max_std", "inverse_max_std"):
+        if least > model[name]:
+            raise LawmError(
+                f"world_model.model.action_min_std is {least}, more than {name}, {model[name]}: a "
+                "deviation of decoded actions lies between the two. Lower one or raise the other."
+            )
     options = settings["world_model"]["options"]
     _check_warmup(
         options["labelled_warmup_steps"],

@@ -18,7 +18,7 @@ def known_rewards(batch, *rows):
 
 
 def test_rewards_weigh_alike_whether_one_source_or_both_know_them():
-    batch, model = make_batch(labelled=2), make_world_model_module().model
+    batch, model = make_batch(labelled=3), make_world_model_module().model
     first, last = 0, batch.num_rows - 1
     even, uneven = LossOptions(), LossOptions(labelled_weight=3.0, action_free_weight=1.0)
 
@@ -61,7 +61,8 @@ def test_the_shared_weights_enter_the_loss(variant):
         make_world_model_module(variant, options=LossOptions(share_weights=False)), batch
     )
     module = make_world_model_module(variant)
-    gained = sum(
+    share, _ = LossOptions().source_weights(batch)
+    gained = share * sum(
         (factor - 1.0) * getattr(LossCoefficients(), name, logs["beta"]) * logs[f"labelled/{name}"]
         for name, factor in term_factors(module.model, batch, LossOptions()).items()
     )

@@ -6,9 +6,8 @@
                  KL, where a = sg(mean of p(a|s, mode of q_free))
     alignment    on labelled rows: - log p(a|s, u ~ q_free) + KL(sg(q_act)||q_free)
 
-The alignment is our own derivation. Means over labelled rows and means over action-free rows are
-added with weights of their own, so that the mixing ratio is not silently a loss weight. What
-labelled rows alone can teach weighs as if both could: see :func:`term_factors`.
+The alignment is our own derivation. Every row of a batch weighs the same, and what labelled rows
+alone can teach weighs as if both could: see :func:`term_factors`.
 """
 
 from __future__ import annotations
@@ -69,11 +68,10 @@ class LossOptions:
         self_labels: Where u reaches the dynamics through a bounded action, train q_act, decoder and
             prior on action-free rows as on labelled ones, with the action that q_free infers there
             in place of the real one. Otherwise no decoder and no q_act ever sees their states.
-        labelled_weight: Weight of the labelled rows' mean.
-        action_free_weight: Weight of the action-free rows' mean.
+        labelled_weight: Weight of a labelled row, beside that of an action-free one.
+        action_free_weight: Weight of an action-free row.
         share_weights: Give a source's weight in a term that it lacks, such as unknown rewards, to
-            the other. Otherwise what labelled rows alone teach counts half as much, beside the
-            observations, as where all rows are labelled.
+            the other: what labelled rows alone teach then counts as where all rows are labelled.
         labelled_warmup_steps: First updates, in which labelled rows alone train.
     """
 
@@ -91,6 +89,13 @@ class LossOptions:
         """The options of update number ``step``, counted from 0."""
         warm = step >= self.labelled_warmup_steps
         return self if warm else replace(self, action_free_weight=0.0)
+
+    def source_weights(self, batch: Batch) -> tuple[float, float]:
+        """Of the means over labelled and over action-free rows; 1 together, or 0 if both are."""
+        labelled = self.labelled_weight * batch.num_labelled
+        free = self.action_free_weight * (batch.num_rows - batch.num_labelled)
+        total = (labelled + free) or 1.0
+        return labelled / total, free / total
 
 
 @dataclass(frozen=True)
@@ -137,10 +142,8 @@ def balanced_kl(
 
 
 def source_means(by_row: Tensor, rows: slice) -> Tensor:
-    """Means over the rows of one source of ``(K, B)``: ``(K,)``, zeros without such rows.
-
-    Without rows it is still part of the graph: plain DDP wants a gradient for every parameter.
-    """
+    """Means over the rows of one source of ``(K, B)``: ``(K,)``, zeros without such rows."""
+    # without rows, too, part of the graph: plain DDP wants a gradient for every parameter
     part = by_row[:, rows]
     return part.sum(dim=1) / max(part.shape[1], 1)
 
@@ -242,17 +245,16 @@ def term_factors(
 ) -> dict[str, float | Tensor]:
     """By what each term is multiplied: weights of all sources over those that have the term.
 
-    Observations are summed over both sources. Without the factor, rewards and alignment of the
-    labelled rows alone would weigh half of what they do where all rows are labelled.
+    Without the factor, rewards and alignment of labelled rows alone would weigh less, beside the
+    observations of all, than where every row is labelled.
 
     Returns:
-        By name of the term, where it is not 1 in any case; without a look from the host at what is
-        on the device.
+        By name of the term, where it is not 1 in any case; the host does not look at the device.
     """
     known, num = batch.has_reward, batch.num_labelled
     if not options.share_weights or num in (0, batch.num_rows):
         return {}
-    labelled, free = options.labelled_weight, options.action_free_weight
+    labelled, free = options.source_weights(batch)
     of_known = labelled * known[:num].any() + free * known[num:].any()
     reward = torch.where(of_known > 0.0, (labelled + free) / of_known, 1.0)
     if labelled == 0.0:

@@ -144,7 +144,8 @@ class WorldModelModule(StageModule[Batch]):
         factors = term_factors(self.model, batch, options)
         labelled_loss = weighted_sum(labelled, self.term_weights, beta, factors)
         free_loss = weighted_sum(free, self.term_weights, beta, factors)
-        loss = options.labelled_weight * labelled_loss + options.action_free_weight * free_loss
+        of_labelled, of_free = options.source_weights(batch)
+        loss = of_labelled * labelled_loss + of_free * free_loss
         additions = self.additional_loss(batch, observed)
         loss = loss + sum(additions.values()) if additions else loss
 

@@ -140,7 +140,7 @@ def lawm_policy(
 
 
 def reference_world_model(size: Size, data: Data, device: torch.device, autocast: Autocast) -> Step:
-    """One update of the stock Dreamer's world model; all rows have actions."""
+    """One update of the stock Dreamer's world model; all rows have actions and rewards."""
     model = ReferenceWorldModel(OBS_DIM, ACTION_DIM, size.deter, size.stoch, size.hidden).to(device)
     optimizer = torch.optim.Adam(model.parameters(), 4e-4)
 
@@ -148,8 +148,9 @@ def reference_world_model(size: Size, data: Data, device: torch.device, autocast
         batch = data.next_batch(device)
         rows = batch.num_rows // max(batch.num_labelled, 1) + 1
         action = batch.action.repeat(rows, 1, 1)[: batch.num_rows]
+        reward = batch.reward.repeat(rows, 1)[: batch.num_rows]
         with autocast():
-            loss = model.loss(batch.obs["state"], action, batch.reward, batch.terminated)
+            loss = model.loss(batch.obs["state"], action, reward, batch.terminated)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 100.0)

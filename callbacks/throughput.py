@@ -22,7 +22,7 @@ _UPDATE = "run_training_batch"
 
 def num_transitions(batch: Batch) -> int:
     """B times T."""
-    return batch.reward.numel()
+    return batch.terminated.numel()
 
 
 @dataclass(frozen=True)

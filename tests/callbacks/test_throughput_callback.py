@@ -80,8 +80,9 @@ def fit(callbacks, max_steps, clock, module=None, **options):
     return trainer
 
 
-def test_transitions_of_a_batch_are_its_rewards():
-    assert num_transitions(SimpleNamespace(reward=torch.zeros(4, 7))) == 28
+def test_transitions_of_a_batch_are_those_of_all_its_rows():
+    reward, terminated = torch.zeros(1, 7), torch.zeros(4, 7)
+    assert num_transitions(SimpleNamespace(reward=reward, terminated=terminated)) == 28
 
 
 @pytest.mark.parametrize("position", ["before", "after"])

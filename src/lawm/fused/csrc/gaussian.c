@@ -14,16 +14,23 @@ typedef struct {
 int64_t lawm_gaussian_kl_size(void) { return sizeof(GaussianKl); }
 
 int lawm_gaussian_kl_forward(const GaussianKl *o) {
-#pragma omp parallel for schedule(static) num_threads(threads_for(o->rows * o->size, o->threads))
+  const int64_t size = o->size;
+#pragma omp parallel for schedule(static) num_threads(threads_for(o->rows * size, o->threads))
   for (int64_t i = 0; i < o->rows; i++) {
     const float *restrict p = o->p + i * o->p_stride, *restrict q = o->q + i * o->q_stride;
     const float least = (float)o->least;
-    float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < o->size; j++) {
-      const float std_p = softplus(p[o->size + j]) + least, std_q = softplus(q[o->size + j]) + least;
-      const float ratio = std_p / std_q, shift = (p[j] - q[j]) / std_q;
-      sum += 0.5f * (ratio * ratio + shift * shift - 1.0f) - log_of(ratio);
+    float terms[LANES], sum = 0.0f;
+    for (int64_t start = 0; start < size; start += LANES) {
+      const int64_t count = min_of(size - start, LANES);
+      /* apart from their sum: with a reduction, all beyond whole vectors is computed one by one */
+#pragma omp simd
+      for (int64_t k = 0; k < count; k++) {
+        const int64_t j = start + k;
+        const float std_p = softplus(p[size + j]) + least, std_q = softplus(q[size + j]) + least;
+        const float ratio = std_p / std_q, shift = (p[j] - q[j]) / std_q;
+        terms[k] = 0.5f * (ratio * ratio + shift * shift - 1.0f) - log_of(ratio);
+      }
+      for (int64_t k = 0; k < count; k++) sum += terms[k];
     }
     o->out[i] = sum;
   }

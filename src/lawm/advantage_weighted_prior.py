@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lawm.fused.optimizer import FusedAdamW, clip_gradient_norm
 from lawm.networks import MLP
 from lawm.posterior_episodes import PosteriorEpisodes
 from lawm.returns import lambda_returns
@@ -91,7 +92,7 @@ def advantages(
     """
     before = _of_transitions(episodes, [seen.features[:-1] for seen in episodes])
     value = _Value(before, model.config.hidden)
-    optimizer = torch.optim.AdamW(value.parameters(), lr=LEARNING_RATE, weight_decay=0.1)
+    optimizer = FusedAdamW(value.parameters(), lr=LEARNING_RATE, weight_decay=0.1)
     scale = model.reward_unit / (1.0 - gamma)
     with torch.no_grad():
         rewards = [model.reward(seen.features[1:]) for seen in episodes]
@@ -163,7 +164,7 @@ def _fit_prior(
     latent_action = model.latent_action
     features = _of_transitions(episodes, [seen.features[:-1] for seen in episodes])
     posterior = _of_transitions(episodes, [seen.posterior for seen in episodes])
-    optimizer = torch.optim.AdamW(prior.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
+    optimizer = FusedAdamW(prior.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda update: min(1.0, 2.0 * (1.0 - update / updates))
     )
@@ -173,7 +174,7 @@ def _fit_prior(
         loss: Tensor = (kl * weight[rows]).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(prior.parameters(), GRADIENT_CLIP)
+        clip_gradient_norm(prior.parameters(), GRADIENT_CLIP)
         optimizer.step()
         schedule.step()
     optimizer.zero_grad()

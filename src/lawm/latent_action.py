@@ -37,7 +37,7 @@ class LatentActionStep:
 
 
 @dataclass(frozen=True)
-class DecodedAction:
+class DecoderExample:
     """What the decoder reads in T steps of n rows, and what it should say."""
 
     features: Tensor  # (T, n, D + Z)
@@ -177,7 +177,7 @@ class LatentActionModel(nn.Module):
     def _std(self, raw: Tensor, max_std: float) -> Tensor:
         return self.min_std + (max_std - self.min_std) * torch.sigmoid(raw)
 
-    def action_nll(self, of_act: DecodedAction, of_free: DecodedAction) -> tuple[Tensor, Tensor]:
+    def action_nll(self, of_act: DecoderExample, of_free: DecoderExample) -> tuple[Tensor, Tensor]:
         """``-log p(a | s, u)`` in nats of u ~ q_act and of u ~ q_free, ``(T, n)`` each.
 
         One call of the decoder for both.
@@ -195,4 +195,4 @@ class LatentActionModel(nn.Module):
         return act, free
 
 
-__all__ = ["DecodedAction", "LatentActionModel", "LatentActionStep"]
+__all__ = ["DecoderExample", "LatentActionModel", "LatentActionStep"]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lawm.batch import Batch
 from lawm.gradients import scaled_gradient
-from lawm.latent_action import DecodedAction
+from lawm.latent_action import DecoderExample
 from lawm.latents import Latent
 from lawm.transition_input import ActionInput
 from lawm.world_model import Observed, WorldModel, first_rows
@@ -200,7 +200,7 @@ def world_model_terms(
     u_act = latent.sample(posterior, latent.noise(before, *shape))
     u_inverse = latent.sample(inverse_labelled, latent.noise(before, shape[0], num))
     nll_act, nll_free = model.latent_action.action_nll(
-        DecodedAction(features, u_act, actions), DecodedAction(before, u_inverse, known)
+        DecoderExample(features, u_act, actions), DecoderExample(before, u_inverse, known)
     )
     reaches = options.inverse_kl_gradient
     if reaches is None:

@@ -35,6 +35,7 @@ _OF_TWO_SOURCES = ("labelled_warmup_steps", "share_weights")
 _LEFT_OUT_OF_DATA = (*ACCESS_KEYS, "labels", "label_seed")
 # Where every row is labelled, so that a new default makes no oracle stale
 _UNREAD_RATIO = {"labelled_ratio": 0.5}
+_UNREAD_WEIGHTS = {"labelled_weight": 1.0, "action_free_weight": 1.0}
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,7 @@ def hash_config(
         options = as_older_runs_tell("world_model.options", config["world_model"]["options"])
         if all_labelled or config["pseudo_labels"] or config["data"]["labelled_ratio"] == 1.0:
             options = {k: v for k, v in options.items() if k not in _OF_TWO_SOURCES}
+            options |= _UNREAD_WEIGHTS
         content["world_model"] = {**config["world_model"], "model": model, "options": options}
         content["policy"] = as_older_runs_tell("policy", read_by_policy(config["policy"]))
     text = json.dumps(content, sort_keys=True, default=str)

@@ -115,7 +115,7 @@ class EpisodeStore:
         episodes = np.searchsorted(self.offset, first, side="right") - 1  # (B,)
         steps = first - self.offset[episodes]
         known = slice(len(labelled_rows))
-        rewarded = slice(None if self._free_rewards else len(labelled_rows))
+        rewarded = slice(None if self._free_have_rewards else len(labelled_rows))
         has_reward = self.has_reward[episodes[rewarded]]
         return Batch(
             obs={
@@ -210,7 +210,7 @@ class EpisodeStore:
         return specs
 
     @cached_property
-    def _free_rewards(self) -> bool:
+    def _free_have_rewards(self) -> bool:
         """Whether an action-free episode has rewards that are not hidden."""
         return bool(self.has_reward[self.free.start :].any())
 

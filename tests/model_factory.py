@@ -66,14 +66,14 @@ def make_batch(
     rows: int = 6, labelled: int = 3, window: int = 7, seed: int = 0, all_rewards: bool = False
 ) -> Batch:
     generator = torch.Generator().manual_seed(seed)
-    has_reward = torch.arange(rows) < (rows if all_rewards else labelled)
-    reward = torch.randn(rows, window, generator=generator)
+    rewarded = rows if all_rewards else labelled  # others have no place for one
+    reward = torch.randn(rows, window, generator=generator)[:rewarded]
     return Batch(
         obs={"state": torch.randn(rows, window + 1, OBS_DIM, generator=generator)},
         action=torch.rand(labelled, window, ACTION_DIM, generator=generator) * 2 - 1,
-        reward=reward * has_reward[:, None],
+        reward=reward,
         terminated=torch.zeros(rows, window),
-        has_reward=has_reward,
+        has_reward=torch.ones(rewarded, dtype=torch.bool),
     )
 
 

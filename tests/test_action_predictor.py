@@ -134,7 +134,7 @@ def test_windows_keep_their_labels_and_get_the_missing_ones():
 
 
 def test_the_padding_of_episodes_stays_zero():
-    batch = make_batch(rows=3, labelled=1, window=6)
+    batch = make_batch(rows=3, labelled=1, window=6, all_rewards=True)
     length = torch.tensor([6, 4, 2])
     episodes = EpisodeBatch(
         batch.obs,

@@ -171,7 +171,10 @@ def test_the_prior_comes_to_expect_what_turned_out_well_and_nothing_else_moves(k
 
 @pytest.mark.parametrize(("variant", "rows"), [("action", 5), ("latent", 5), ("masked_action", 2)])
 def test_episodes_hold_known_and_inferred_actions(variant, rows):
-    model, batch = make_model(transition_input=variant).eval(), make_batch(5, 2, 6)
+    model, batch = (
+        make_model(transition_input=variant).eval(),
+        make_batch(5, 2, 6, all_rewards=True),
+    )
     episodes = EpisodeBatch(
         obs=batch.obs,
         action=batch.action,

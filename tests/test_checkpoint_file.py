@@ -165,15 +165,31 @@ def test_what_infers_actions_in_the_second_format_is_refused(of, tmp_path):
         read_checkpoint(path)
 
 
-@pytest.mark.parametrize(
-    ("version", "weight"), [(3, "inverse_projection.weight"), (4, "decoder_raw_std")]
-)
-def test_of_later_formats_a_world_model_is_refused_and_the_rest_is_taken(version, weight, tmp_path):
-    assert read_checkpoint(save(tmp_path, {**WHOLE, FORMAT_KEY: version}))[FORMAT_KEY] == FORMAT
-    weights = {f"model.latent_action.{weight}": torch.zeros(1)}
-    path = save(tmp_path, {**WHOLE, FORMAT_KEY: version, "state_dict": weights})
-    with pytest.raises(LawmError, match=rf"has format {version}, of a world model .* train anew"):
+def test_of_the_third_format_a_world_model_is_refused_and_the_rest_is_taken(tmp_path):
+    assert read_checkpoint(save(tmp_path, {**WHOLE, FORMAT_KEY: 3}))[FORMAT_KEY] == FORMAT
+    weights = {"model.latent_action.inverse_projection.weight": torch.zeros(1)}
+    path = save(tmp_path, {**WHOLE, FORMAT_KEY: 3, "state_dict": weights})
+    with pytest.raises(LawmError, match=r"has format 3, of a world model .* train anew"):
         read_checkpoint(path)
+
+
+def test_a_world_model_of_the_fourth_format_has_its_one_deviation_twice(tmp_path):
+    deviation = torch.tensor([0.3, -0.2])
+    content = read_checkpoint(
+        save(
+            tmp_path,
+            {
+                **WHOLE,
+                FORMAT_KEY: 4,
+                "state_dict": {"model.latent_action.decoder_raw_std": deviation},
+                "hyper_parameters": {"model": {"action_max_std": 0.4}},
+            },
+        )
+    )
+    assert content[FORMAT_KEY] == FORMAT
+    assert content["state_dict"]["model.latent_action.inverse_raw_std"].equal(deviation)
+    model = content["hyper_parameters"]["model"]
+    assert model == {"action_max_std": 0.4, "inverse_max_std": 0.4}
 
 
 def test_a_checkpoint_of_a_newer_lawm_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import weakref
 
@@ -77,6 +78,16 @@ def test_masked_actions_are_the_same_with_and_without_kernels():
     module = disturbed(WorldModelModule(make_spec(), config))
     batch = make_batch(6, 2, window=9)
     assert_same(both_ways(module, lambda: module.compute_loss(batch)[0]))
+
+
+@pytest.mark.parametrize("rewarded", [0, 1, 4])
+def test_stage_1_with_rewards_of_other_rows_than_the_labelled_ones(rewarded):
+    module = disturbed(WorldModelModule(make_spec(), WorldModelConfig(**SMALL)))
+    batch = make_batch(6, 2, window=9, all_rewards=True)
+    some = dataclasses.replace(
+        batch, reward=batch.reward[:rewarded], has_reward=batch.has_reward[:rewarded]
+    )
+    assert_same(both_ways(module, lambda: module.compute_loss(some)[0]))
 
 
 def test_stage_1_with_one_step_and_one_row():

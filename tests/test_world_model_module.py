@@ -109,11 +109,19 @@ def test_the_weights_of_both_sources_are_those_of_their_rows():
     assert nothing.source_weights(batch) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize(("labelled", "rewarded"), [(3, 3), (6, 2), (3, 0), (0, 0)])
 @variants
-def test_rows_without_a_place_for_rewards_are_rows_without_rewards(variant):
-    batch = make_batch(rows=6, labelled=3)
-    cut = dataclasses.replace(batch, reward=batch.reward[:3], has_reward=batch.has_reward[:3])
-    assert not batch.has_reward[3:].any()
+def test_rows_without_a_place_for_rewards_are_rows_without_rewards(variant, labelled, rewarded):
+    cut = make_batch(rows=6, labelled=labelled)  # of pseudo-labels more rows have actions
+    cut = dataclasses.replace(
+        cut, reward=cut.reward[:rewarded], has_reward=cut.has_reward[:rewarded]
+    )
+    nothing = torch.zeros(6 - rewarded, cut.reward.shape[1])
+    batch = dataclasses.replace(
+        cut,
+        reward=torch.cat([cut.reward, nothing]),
+        has_reward=torch.cat([cut.has_reward, nothing[:, 0] > 0]),
+    )
     module = make_world_model_module(variant).eval()  # no dropout, whose masks follow the shapes
 
     def graded(batch):

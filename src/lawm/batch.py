@@ -5,7 +5,7 @@ Shape letters, the same in the whole project:
     B  rows (windows) in a batch        L  labelled rows of them; they come first
     T  transitions in a window          H  imagination horizon
     E  episodes                         A  action dimensions, scaled to [-1, 1]
-    R  rows that may have a reward      (the first of a batch, L or all B)
+    R  rows whose reward may be known, the first of a batch: at most B
     U  latent-action dimensions         D  recurrent state h ("deter")
     Z  stochastic state z ("stoch")     N  rows of a shard (sum of T + 1 over its episodes)
 
@@ -25,8 +25,9 @@ from torch import Tensor
 class Batch:
     """Windows of trajectories, the L action-labelled rows first, then the action-free ones.
 
-    Hidden actions cannot leak: there is no place for them, ``action`` has L rows. Nor have rewards
-    one where no action-free row can have them: R is L then, else B.
+    Hidden actions cannot leak: there is no place for them, ``action`` has L rows. Nor is there one
+    for rewards where no action-free row can have them. R is ``len(batch.reward)``: the rows that
+    carry labels in the data, or B.
     """
 
     obs: dict[str, Tensor]  # each (B, T + 1, *shape): float32 states, uint8 images (H, W, C)

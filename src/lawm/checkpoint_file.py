@@ -180,14 +180,19 @@ def _from_3(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_4(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """One deviation of decoded actions served known and inferred latent actions."""
-    if "model.latent_action.decoder_raw_std" in checkpoint["state_dict"]:
-        raise LawmError(
-            f"checkpoint {path} has format 4, of a world model with one deviation of its decoded "
-            "actions where today's has two. Use the lawm that trained it, whose commit is in the "
-            "run's provenance.json, or train anew."
-        )
-    return {**checkpoint, FORMAT_KEY: 5}
+    """One deviation of decoded actions served known and inferred latent actions, in training."""
+    del path
+    migrated, weights = {**checkpoint, FORMAT_KEY: 5}, checkpoint["state_dict"]
+    known, inferred = (f"model.latent_action.{of}_raw_std" for of in ("decoder", "inverse"))
+    if known not in weights:
+        return migrated
+    settings = checkpoint["hyper_parameters"]
+    model = settings["model"]
+    bound = {"inverse_max_std": model["action_max_std"]}
+    return migrated | {
+        "state_dict": {**weights, inferred: weights[known].clone()},
+        "hyper_parameters": {**settings, "model": {**model, **bound}},
+    }
 
 
 _MIGRATIONS: dict[int, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {

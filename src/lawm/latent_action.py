@@ -57,7 +57,7 @@ class LatentActionModel(nn.Module):
         min_std: Lower bound of the decoder's standard deviations, in units of the action's
             half-range.
         max_std: Upper bound under u ~ q_act. What is finer than it is explained as noise and needs
-            no latent action: prior and policy then cannot tell actions that differ by less.
+            no latent action: the prior does not follow it, nor does a policy near the prior.
         inverse_max_std: Upper bound under u ~ q_free, whose deviation is one of its own: with one
             for both the error of what is inferred would hide what is known.
         dropout: Of the decoder's hidden layer, and of q_free's first one where it learns from
@@ -167,7 +167,7 @@ class LatentActionModel(nn.Module):
         return out
 
     def decoder_std(self) -> Tensor:
-        """Standard deviation of ``p(a | s, u)``, the same everywhere: ``(A,)``."""
+        """Standard deviation of ``p(a | s, u)`` with u ~ q_act, the same everywhere: ``(A,)``."""
         return self._std(self.decoder_raw_std, self.max_std)
 
     def inverse_std(self) -> Tensor:

@@ -27,8 +27,9 @@ class WorldModelConfig:
         latent_action_kind: Kind of u.
         latent_action_classes: Classes of each categorical of u.
         action_min_std: Least standard deviation of p(a|s,u); actions lie in [-1, 1].
-        action_max_std: Greatest one. What is finer, u need not tell and a policy cannot choose.
-        inverse_max_std: Greatest one where u was inferred, by q_free on labelled rows.
+        action_max_std: Greatest standard deviation of p(a|s,u) under u ~ q_act. What is finer, u
+            need not tell, nor can a policy within reach of the prior choose it.
+        inverse_max_std: Greatest standard deviation of p(a|s,u) under u ~ q_free, in the alignment.
         action_dropout: Dropout in the action decoder and, on labelled rows, in what q_free reads
             of a transition.
         feature_dropout: Dropout of s where actions are learned from labels: in q_act, q_free and

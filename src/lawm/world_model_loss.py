@@ -6,8 +6,8 @@
                  KL, where a = sg(mean of p(a|s, mode of q_free))
     alignment    on labelled rows: - log p(a|s, u ~ q_free) + KL(sg(q_act)||q_free)
 
-The alignment is our own derivation. Every row of a batch weighs the same, and what labelled rows
-alone can teach weighs as if both could: see :func:`term_factors`.
+The alignment is our own derivation. The loss is a mean over the rows of a batch; what labelled rows
+alone can teach weighs as if all could: see :func:`term_factors`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class LossOptions:
         self_labels: Where u reaches the dynamics through a bounded action, train q_act, decoder and
             prior on action-free rows as on labelled ones, with the action that q_free infers there
             in place of the real one. Otherwise no decoder and no q_act ever sees their states.
-        labelled_weight: Weight of a labelled row, beside that of an action-free one.
+        labelled_weight: Weight of a labelled row; its ratio to the other's is what counts.
         action_free_weight: Weight of an action-free row.
         share_weights: Give a source's weight in a term that it lacks, such as unknown rewards, to
             the other: what labelled rows alone teach then counts as where all rows are labelled.
@@ -91,7 +91,7 @@ class LossOptions:
         return self if warm else replace(self, action_free_weight=0.0)
 
     def source_weights(self, batch: Batch) -> tuple[float, float]:
-        """Of the means over labelled and over action-free rows; 1 together, or 0 if both are."""
+        """Of the means over labelled and action-free rows; they sum to 1, or both are 0."""
         labelled = self.labelled_weight * batch.num_labelled
         free = self.action_free_weight * (batch.num_rows - batch.num_labelled)
         total = (labelled + free) or 1.0
@@ -149,7 +149,7 @@ def source_means(by_row: Tensor, rows: slice) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor, rows: slice) -> Tensor:
-    """Mean over the rows of ``values (T, B)`` where ``mask (B,)``, zero where there are none."""
+    """Mean over these rows of ``values (T, R)`` where ``mask (R,)``, zero where there are none."""
     weight = mask[rows].to(values.dtype)
     return (values[:, rows] * weight).sum() / (weight.sum() * values.shape[0]).clamp_min(1.0)
 
@@ -243,7 +243,7 @@ def world_model_terms(
 def term_factors(
     model: WorldModel, batch: Batch, options: LossOptions
 ) -> dict[str, float | Tensor]:
-    """By what each term is multiplied: weights of all sources over those that have the term.
+    """By what each term is multiplied: one over the share of the loss that has the term.
 
     Without the factor, rewards and alignment of labelled rows alone would weigh less, beside the
     observations of all, than where every row is labelled.
@@ -256,7 +256,7 @@ def term_factors(
         return {}
     labelled, free = options.source_weights(batch)
     of_known = labelled * known[:num].any() + free * known[num:].any()
-    reward = torch.where(of_known > 0.0, (labelled + free) / of_known, 1.0)
+    reward = torch.where(of_known > 0.0, 1.0 / of_known, 1.0)
     if labelled == 0.0:
         return {"reward": reward}
     infers = model.transition_input.infers_actions
@@ -265,7 +265,7 @@ def term_factors(
         lacking.append("action")
     if not infers:
         lacking.append("latent_action_kl")
-    return {"reward": reward, **dict.fromkeys(lacking, (labelled + free) / labelled)}
+    return {"reward": reward, **dict.fromkeys(lacking, 1.0 / labelled)}
 
 
 def weighted_sum(

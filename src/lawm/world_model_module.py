@@ -164,11 +164,11 @@ class WorldModelModule(StageModule[Batch]):
         """What a subclass adds to the loss of a batch, by the name under which it is logged.
 
         Args:
-            batch: The windows, labelled rows first.
+            batch: The windows, labelled rows first; of rewards there are R rows.
             observed: What the model makes of them, time first.
 
         Returns:
-            Terms, each (); lawm's own module has none.
+            Terms, each (), beside a loss that is a mean over rows; lawm's own module has none.
         """
         del batch, observed
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -67,3 +68,38 @@ def test_the_shared_weights_enter_the_loss(variant):
         for name, factor in term_factors(module.model, batch, LossOptions()).items()
     )
     assert (shared - apart).item() == pytest.approx(gained.item(), rel=1e-3)
+
+
+def test_every_row_weighs_the_same():
+    """Repeating the action-free rows does what twice their weight does."""
+    batch = make_batch(rows=4, labelled=2)
+    module = make_world_model_module(options=LossOptions(action_free_weight=2.0))
+    _, once = loss_of(module, batch)
+    twice = dataclasses.replace(
+        batch,
+        obs={"state": torch.cat([batch.obs["state"], batch.obs["state"][2:]])},
+        reward=torch.cat([batch.reward, batch.reward[2:]]),
+        terminated=torch.cat([batch.terminated, batch.terminated[2:]]),
+        has_reward=torch.cat([batch.has_reward, batch.has_reward[2:]]),
+    )
+    losses_once = torch.stack([loss_with(module, batch, seed) for seed in range(200)])
+    module.options_now = LossOptions()
+    losses_twice = torch.stack([loss_with(module, twice, seed) for seed in range(200)])
+    spread = losses_once.std() / math.sqrt(200) + losses_twice.std() / math.sqrt(200)
+    assert abs(losses_once.mean() - losses_twice.mean()) < 5 * spread + 1e-3 * once["loss"].abs()
+
+
+def test_the_weights_of_both_sources_are_those_of_their_rows():
+    batch = make_batch(rows=6, labelled=2)
+    assert LossOptions().source_weights(batch) == pytest.approx((1 / 3, 2 / 3))
+    assert LossOptions(labelled_weight=2.0).source_weights(batch) == pytest.approx((0.5, 0.5))
+    assert LossOptions(action_free_weight=0.0).source_weights(batch) == (1.0, 0.0)
+    assert LossOptions().source_weights(batch.action_free()) == (0.0, 1.0)
+    nothing = LossOptions(labelled_weight=0.0, action_free_weight=0.0)
+    assert nothing.source_weights(batch) == (0.0, 0.0)
+
+
+@torch.no_grad()
+def loss_with(module, batch, seed):
+    torch.manual_seed(seed)
+    return module.compute_loss(batch)[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import pytest
 import torch
@@ -78,87 +77,6 @@ def test_known_rewards_of_action_free_rows_count():
     module = make_world_model_module()
     _, logs = loss_of(module, make_batch(all_rewards=True))
     assert logs["action_free/reward"] > 0
-
-
-def test_every_row_weighs_the_same():
-    """Repeating the action-free rows does what twice their weight does."""
-    batch = make_batch(rows=4, labelled=2)
-    module = make_world_model_module(options=LossOptions(action_free_weight=2.0))
-    _, once = loss_of(module, batch)
-    twice = dataclasses.replace(
-        batch,
-        obs={"state": torch.cat([batch.obs["state"], batch.obs["state"][2:]])},
-        reward=torch.cat([batch.reward, batch.reward[2:]]),
-        terminated=torch.cat([batch.terminated, batch.terminated[2:]]),
-        has_reward=torch.cat([batch.has_reward, batch.has_reward[2:]]),
-    )
-    losses_once = torch.stack([loss_with(module, batch, seed) for seed in range(200)])
-    module.options_now = LossOptions()
-    losses_twice = torch.stack([loss_with(module, twice, seed) for seed in range(200)])
-    spread = losses_once.std() / math.sqrt(200) + losses_twice.std() / math.sqrt(200)
-    assert abs(losses_once.mean() - losses_twice.mean()) < 5 * spread + 1e-3 * once["loss"].abs()
-
-
-def test_the_weights_of_both_sources_are_those_of_their_rows():
-    batch = make_batch(rows=6, labelled=2)
-    assert LossOptions().source_weights(batch) == pytest.approx((1 / 3, 2 / 3))
-    assert LossOptions(labelled_weight=2.0).source_weights(batch) == pytest.approx((0.5, 0.5))
-    assert LossOptions(action_free_weight=0.0).source_weights(batch) == (1.0, 0.0)
-    assert LossOptions().source_weights(batch.action_free()) == (0.0, 1.0)
-    nothing = LossOptions(labelled_weight=0.0, action_free_weight=0.0)
-    assert nothing.source_weights(batch) == (0.0, 0.0)
-
-
-@pytest.mark.parametrize(("labelled", "rewarded"), [(3, 3), (6, 2), (3, 0), (0, 0)])
-@variants
-def test_rows_without_a_place_for_rewards_are_rows_without_rewards(variant, labelled, rewarded):
-    cut = make_batch(rows=6, labelled=labelled)  # of pseudo-labels more rows have actions
-    cut = dataclasses.replace(
-        cut, reward=cut.reward[:rewarded], has_reward=cut.has_reward[:rewarded]
-    )
-    nothing = torch.zeros(6 - rewarded, cut.reward.shape[1])
-    batch = dataclasses.replace(
-        cut,
-        reward=torch.cat([cut.reward, nothing]),
-        has_reward=torch.cat([cut.has_reward, nothing[:, 0] > 0]),
-    )
-    module = make_world_model_module(variant).eval()  # no dropout, whose masks follow the shapes
-
-    def graded(batch):
-        module.zero_grad()
-        loss, logs = loss_of(module, batch)
-        loss.backward()
-        gradients = {n: p.grad for n, p in module.named_parameters() if p.grad is not None}
-        return logs, gradients
-
-    for one, other in zip(graded(batch), graded(cut), strict=True):
-        assert one.keys() == other.keys()
-        torch.testing.assert_close(list(one.values()), list(other.values()))
-
-
-@torch.no_grad()
-def loss_with(module, batch, seed):
-    torch.manual_seed(seed)
-    return module.compute_loss(batch)[0]
-
-
-@pytest.mark.parametrize("variant", ["action", "latent"])
-def test_what_is_inferred_badly_does_not_blur_what_is_known(variant):
-    """The alignment alone moves the deviation of inferred actions, and not that of known ones."""
-    of = LossCoefficients(
-        **dict.fromkeys((f.name for f in dataclasses.fields(LossCoefficients)), 0.0)
-    )
-    for term, moved, kept in (
-        ("align_action", "inverse_raw_std", "decoder_raw_std"),
-        ("action", "decoder_raw_std", "inverse_raw_std"),
-    ):
-        module = make_world_model_module(
-            variant, coefficients=dataclasses.replace(of, **{term: 1.0}), options=UNLABELLED
-        )
-        loss_of(module, make_batch())[0].backward()
-        latent_action = module.model.latent_action
-        assert getattr(latent_action, moved).grad.all()
-        assert not getattr(latent_action, kept).grad.any()
 
 
 def test_alignment_does_not_move_the_action_posterior():

@@ -134,7 +134,7 @@ def test_the_committed_rows_belong_to_runs_of_the_committed_grid():
 
     grid = [
         cell(row)
-        for row in rows("label_efficiency_stage_1_prior.csv")
+        for row in rows("earlier/stage_1_prior.csv")
         if not row["method"].startswith("bc")
     ]
     effects = rows("action_effects.csv")

@@ -57,7 +57,7 @@ def test_the_pages_show_what_the_committed_rows_say():
     root = Path(__file__).parents[1]
     pages = ("world-model-experiments.md", "policy-experiments.md")
     text = "".join((root / "docs" / page).read_text() for page in pages)
-    defaults = read_rows(root / "results" / "label_efficiency_stage_1_prior.csv")
+    defaults = read_rows(root / "results" / "earlier" / "stage_1_prior.csv")
     files = sorted((root / "results" / "settings").glob("*.csv"))
     assert files
     table = settings_table(defaults, {file.stem: read_rows(file) for file in files})

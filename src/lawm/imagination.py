@@ -66,12 +66,6 @@ class LatentPolicy(nn.Module):
         return MEAN_BOUND * torch.tanh(mean / MEAN_BOUND), std
 
 
-def sample(policy: LatentPolicy, raw: Tensor, noise: Tensor) -> Tensor:
-    """The policy's v from its network's output ``(..., 2 size)`` and noise ``(..., size)``."""
-    mean, std = policy.distribution(raw)
-    return torch.addcmul(mean, std, noise)
-
-
 def imagine(
     model: WorldModel,
     policy: LatentPolicy,
@@ -104,7 +98,7 @@ def imagine(
     logit = model.continue_logit(after)
     # entropy of v up to a constant, plus the log-volume of the squashing
     mean, std = policy.distribution(raw)
-    v = sample(policy, raw, noise)
+    v = torch.addcmul(mean, std, noise)
     entropy = std.log().sum(dim=-1) + constraint.log_det(v)
     reward = model.reward(after)
     return ImaginedTrajectory(
@@ -172,7 +166,8 @@ def _step_by_step(
     for noise_of_step in noise.unbind():
         raw = policy.network(features[-1])
         prior = model.latent_action.prior(features[-1])
-        u = constraint.apply(prior, sample(policy, raw, noise_of_step), stochastic=True)
+        v = torch.addcmul(*policy.distribution(raw), noise_of_step)
+        u = constraint.apply(prior, v, stochastic=True)
         action = model.latent_action.decode(features[-1], u)
         state = model.imagine_step(rssm, state, model.transition_input.act(u, action))
         features.append(state.features)
@@ -181,4 +176,4 @@ def _step_by_step(
     return torch.stack(features), torch.stack(raws), torch.stack(taken)
 
 
-__all__ = ["ImaginedTrajectory", "LatentPolicy", "imagine", "rollout_reward", "sample"]
+__all__ = ["ImaginedTrajectory", "LatentPolicy", "imagine", "rollout_reward"]

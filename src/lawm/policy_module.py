@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -217,11 +218,8 @@ class LatentPolicyModule(PolicyCheckpoint):
     @torch.no_grad()
     def update_target(self) -> None:
         """Move the target critic towards the critic."""
-        torch._foreach_lerp_(
-            list(self.target_critic.parameters()),
-            list(self.critic.parameters()),
-            self.target_rate,
-        )
+        critic = self._trained[1]
+        torch._foreach_lerp_([*self.target_critic.parameters()], [*critic], self.target_rate)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """The optimiser's step, the target's and the prior's weight's; a checkpoint holds them all.
@@ -245,7 +243,7 @@ class LatentPolicyModule(PolicyCheckpoint):
 
         What a subclass adds is trained as they are.
         """
-        parameters = [p for part in self._trained() for p in part]
+        parameters = [p for part in self._trained for p in part]
         optimizer = FusedAdamW(parameters, lr=self.learning_rate, weight_decay=0.0)
         total = self.trainer.max_steps if self._trainer is not None else -1
         return with_schedule(optimizer, total, cooldown=self.cooldown)
@@ -253,12 +251,16 @@ class LatentPolicyModule(PolicyCheckpoint):
     def clip_gradient_norm(self, optimizer: torch.optim.Optimizer, limit: float | None) -> Tensor:
         """Clips actor and critic apart: the size of one must not throttle the other."""
         del optimizer, limit  # the norms are `gradient_clip`
-        norms = [clip_gradient_norm(part, self.gradient_clip) for part in self._trained()]
+        norms = [clip_gradient_norm(part, self.gradient_clip) for part in self._trained]
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
         return norm
 
+    @cached_property
     def _trained(self) -> list[list[Parameter]]:
-        """Parameters of the actor, of the critic, and of what a subclass adds if it does."""
+        """Parameters of the actor, of the critic, and of what a subclass adds if it does.
+
+        Listed once: to walk the modules takes longer than to clip.
+        """
         parts = [list(part.parameters()) for part in (self.policy, self.critic)]
         apart = {id(p) for part in parts for p in part}
         others = [p for p in self.parameters() if p.requires_grad and id(p) not in apart]

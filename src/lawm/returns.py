@@ -34,8 +34,9 @@ def lambda_returns(
     decay = discount * lambda_
     returns = []
     following = next_value[-1]
-    for t in range(reward.shape[0] - 1, -1, -1):
-        following = torch.addcmul(step_target[t], decay[t], following)
+    # unbound once: an index for each step is a gradient of all steps' size for each step
+    for target, factor in zip(step_target.unbind()[::-1], decay.unbind()[::-1], strict=True):
+        following = torch.addcmul(target, factor, following)
         returns.append(following)
     return torch.stack(returns[::-1])
 

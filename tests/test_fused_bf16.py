@@ -12,7 +12,9 @@ from torch.utils.checkpoint import checkpoint
 from lawm.fused.build import loaded_kernels
 from lawm.fused.gaussian_kl import gaussian_kl
 from lawm.fused.kernels import enable_kernels, kernels_usable
+from lawm.fused.layer_stack import StackPlan
 from lawm.fused.norm_silu import norm_silu
+from lawm.fused.structures import address, run_kernel
 from lawm.networks import MLP, Linear, NormedLinear
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
@@ -256,3 +258,22 @@ def test_norm_and_silu_keep_a_nan_and_do_not_depend_on_threads(cols):
     finally:
         torch.set_num_threads(before)
     assert results[0].equal(results[1])
+
+
+@pytest.mark.usefixtures("bf16_products")
+@pytest.mark.parametrize("cols", [7, 16, 33])
+def test_what_is_kept_in_bfloat16_ends_where_its_room_ends(cols):
+    linear, norm, x = nn.Linear(5, cols), nn.LayerNorm(cols), torch.randn(9, 5)
+    with autocast():
+        plan = StackPlan([(linear, norm, None)], None, rows=9, trained=False)
+    room = torch.full((9 * cols + 1,), 7.0, dtype=torch.bfloat16)
+    plan.call.mlp.layer[0].normed = room.data_ptr()
+    out = plan.mlp.begin(
+        (linear.weight, linear.bias, norm.weight, norm.bias), [(linear, norm, None)]
+    )
+    plan.call.threads, plan.call.x, plan.call.x_stride = 1, address(x), x.stride(0)
+    run_kernel("lawm_mlp_forward", plan.call)
+    assert room[-1] == 7.0
+    normed = F.layer_norm(rounded(x) @ rounded(linear.weight).t() + linear.bias, (cols,))
+    torch.testing.assert_close(room[:-1].view(9, cols).double(), normed, rtol=1e-2, atol=1e-4)
+    torch.testing.assert_close(out.double(), F.silu(normed), rtol=1e-4, atol=1e-4)

@@ -6,25 +6,34 @@ import torch
 from torch import Tensor, nn
 
 from lawm.fused.dropout import Dropout, KeptUnits
+from lawm.fused.kernels import in_bf16
 from lawm.fused.packed_linear import PackedLinear
 from lawm.fused.structures import CCell, CDropout, CLayer, address
 
 
 class _Normed:
-    """Buffers of a layer norm behind a product with a weight, for all rows of all steps."""
+    """Buffers of a layer norm behind a product with a weight, for all rows of all steps.
+
+    What the backward pass reads, the normed rows, is bfloat16 where products are: plain autocast
+    keeps the product itself in that. To write and read it is much of an update's time.
+    """
 
     def __init__(
         self, norm: nn.LayerNorm, rows: int, cols: int, trained: bool, into: CLayer | CCell
     ) -> None:
         self._into, self._trained = into, trained
-        self._y = norm.weight.new_empty(rows, cols, requires_grad=False)
-        self._stats = self._y.new_empty(rows, 2)
+        self._shape = rows, cols
+        self._rstd = norm.weight.new_empty(rows, requires_grad=False)
+        self._normed = self._rstd.new_empty(
+            rows, cols, dtype=torch.bfloat16 if in_bf16() else torch.float32
+        )
         self._sums: Tensor | None = None
         self._gradients: Tensor | None = None
         self.keeps_dy = True
         self._own_dy: Tensor | None = None
         self.dy: Tensor | None = None
-        into.eps, into.y, into.stats = norm.eps, address(self._y), address(self._stats)
+        into.eps, into.rstd = norm.eps, address(self._rstd)
+        into.normed = self._normed.data_ptr()
         self._use(norm.weight, norm.bias)
 
     def _use(self, scale: Tensor, shift: Tensor) -> None:
@@ -39,13 +48,17 @@ class _Normed:
         if not self._trained:
             return
         if self.keeps_dy and self._own_dy is None and not gives_dy:
-            self._own_dy = torch.empty_like(self._y)
-        self.dy = torch.empty_like(self._y) if gives_dy else self._own_dy
+            self._own_dy = self._room()
+        self.dy = self._room() if gives_dy else self._own_dy
         if self._sums is None:
-            self._sums = self._y.new_empty(blocks, 3, self._y.shape[1])
-        self._gradients = self._y.new_empty(3, self._y.shape[1])
+            self._sums = self._rstd.new_empty(blocks, 3, self._shape[1])
+        self._gradients = self._rstd.new_empty(3, self._shape[1])
         self._into.dy, self._into.sums = address(self.dy), address(self._sums)
         self._into.gradients = address(self._gradients)
+
+    def _room(self) -> Tensor:
+        """For numbers of all rows."""
+        return self._rstd.new_empty(self._shape)
 
     def sums(self) -> tuple[Tensor, ...]:
         """What a backward pass left: gradients of scale, shift and bias."""
@@ -81,7 +94,7 @@ class BlockLayer(_Normed):
     ) -> None:
         super().__init__(norm, rows, linear.out_features, trained, into)
         self.packed = PackedLinear(linear, into.linear, weight)
-        self.out = torch.empty_like(self._y) if keep_out else None
+        self.out = self._room() if keep_out else None
         into.out = address(self.out)
 
     def use(self, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> None:
@@ -98,7 +111,7 @@ class BlockLayer(_Normed):
 
     def give_out(self) -> Tensor:
         """Room for an output that is the caller's own."""
-        out = torch.empty_like(self._y)
+        out = self._room()
         self._into.out, self.out = address(out), None
         return out
 
@@ -133,7 +146,7 @@ class BlockCell(_Normed):
     def parameter_gradients(self, x: Tensor, h: Tensor) -> list[Tensor | None]:
         """Of weight, scale and shift, from the inputs of all rows ``(rows, X)``, ``(rows, D)``."""
         of_scale, of_shift, _ = self.sums()
-        of_weight = x.new_empty(self._y.shape[1], x.shape[1] + h.shape[1])
+        of_weight = x.new_empty(self._shape[1], x.shape[1] + h.shape[1])
         for linear, read, out in zip(
             (self._of_x, self._of_h), (x, h), self._parts(of_weight), strict=True
         ):

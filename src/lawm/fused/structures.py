@@ -30,7 +30,7 @@ class CLinear(ctypes.Structure):
 
 _NORM: tuple[tuple[str, Any], ...] = (
     ("eps", _REAL),
-    *((name, _POINTER) for name in ("gamma", "beta", "y", "stats")),
+    *((name, _POINTER) for name in ("gamma", "beta", "normed", "rstd")),
 )
 
 

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "panels.h"
+
 #define PARALLEL_ELEMENTS 16384 /* fewer are not worth waking a thread for */
 
 static inline int threads_for(int64_t elements, int64_t threads) {
@@ -76,46 +78,54 @@ static inline float log_of(float x) {
 
 #define LANES 64 /* sums run in this many lanes, so that additions need not wait for each other */
 
-/* Mean and reciprocal standard deviation of a row. */
-static inline void moments(const float *restrict y, int64_t cols, float eps, float *stats) {
-  float lanes[LANES] = {0}, sum = 0.0f, square = 0.0f;
-  if (cols < LANES) {
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < cols; j++) sum += y[j];
-    stats[0] = sum / (float)cols;
-#pragma omp simd reduction(+ : square)
-    for (int64_t j = 0; j < cols; j++) square += (y[j] - stats[0]) * (y[j] - stats[0]);
-    stats[1] = 1.0f / sqrtf(square / (float)cols + eps);
-    return;
+typedef float Lanes __attribute__((vector_size(4 * WIDTH))); /* in a register */
+typedef Lanes AnyLanes __attribute__((aligned(4), may_alias)); /* in memory */
+
+static inline Lanes lanes_at(const float *x) { return *(const AnyLanes *)x; }
+
+/* The sum of a row, or of its squares, with `less` taken off each number; in four registers. */
+#define SUM_OF_ROW(NAME, TERM)                                               \
+  static inline float NAME(const float *y, int64_t cols, const float less) { \
+    Lanes a = {0}, b = {0}, c = {0}, d = {0};                                \
+    int64_t j = 0;                                                           \
+    for (; j + 4 * WIDTH <= cols; j += 4 * WIDTH) {                          \
+      a += TERM(lanes_at(y + j) - less);                                     \
+      b += TERM(lanes_at(y + j + WIDTH) - less);                             \
+      c += TERM(lanes_at(y + j + 2 * WIDTH) - less);                         \
+      d += TERM(lanes_at(y + j + 3 * WIDTH) - less);                         \
+    }                                                                        \
+    for (; j + WIDTH <= cols; j += WIDTH) a += TERM(lanes_at(y + j) - less); \
+    a = (a + b) + (c + d);                                                   \
+    float sum = 0.0f;                                                        \
+    for (int k = 0; k < WIDTH; k++) sum += a[k];                             \
+    for (; j < cols; j++) sum += TERM(y[j] - less);                          \
+    return sum;                                                              \
   }
-  const int64_t whole = cols - cols % LANES;
-  for (int64_t j = 0; j < whole; j += LANES)
-    for (int64_t k = 0; k < LANES; k++) lanes[k] += y[j + k];
-  for (int64_t j = whole; j < cols; j++) lanes[j - whole] += y[j];
-#pragma omp simd reduction(+ : sum)
-  for (int64_t k = 0; k < LANES; k++) sum += lanes[k];
-  const float mean = sum / (float)cols;
-  memset(lanes, 0, sizeof(lanes));
-  for (int64_t j = 0; j < whole; j += LANES)
-    for (int64_t k = 0; k < LANES; k++) lanes[k] += (y[j + k] - mean) * (y[j + k] - mean);
-  for (int64_t j = whole; j < cols; j++) lanes[j - whole] += (y[j] - mean) * (y[j] - mean);
-#pragma omp simd reduction(+ : square)
-  for (int64_t k = 0; k < LANES; k++) square += lanes[k];
-  stats[0] = mean;
-  stats[1] = 1.0f / sqrtf(square / (float)cols + eps);
+#define ITSELF(x) (x)
+#define SQUARE(x) ((x) * (x))
+SUM_OF_ROW(sum_of_row, ITSELF)
+SUM_OF_ROW(squares_of_row, SQUARE)
+
+/* normed = (y - mean) rstd, which may be y; returns the reciprocal standard deviation rstd. */
+static inline float normalise(const float *y, int64_t cols, float eps, float *normed) {
+  const float mean = sum_of_row(y, cols, 0.0f) / (float)cols;
+  const float rstd = 1.0f / sqrtf(squares_of_row(y, cols, mean) / (float)cols + eps);
+#pragma omp simd
+  for (int64_t j = 0; j < cols; j++) normed[j] = (y[j] - mean) * rstd;
+  return rstd;
 }
 
 /* From d = gradient of the normed, scaled and shifted row: gradient of the row, written over d;
  * sums (3, cols) gain this row's part of the gradients of scale, shift and the row's bias. */
-static inline void norm_backward(const float *restrict y, const float *restrict gamma, int64_t cols,
-                                 const float *stats, float *restrict d, float *restrict sums) {
-  const float mean = stats[0], rstd = stats[1];
+static inline void norm_backward(const float *restrict normed, float rstd,
+                                 const float *restrict gamma, int64_t cols, float *restrict d,
+                                 float *restrict sums) {
   float sum = 0.0f, dot = 0.0f;
 #pragma omp simd reduction(+ : sum, dot)
   for (int64_t j = 0; j < cols; j++) {
     const float g = d[j] * gamma[j];
     sum += g;
-    dot += g * ((y[j] - mean) * rstd);
+    dot += g * normed[j];
   }
   sum /= (float)cols;
   dot /= (float)cols;
@@ -123,44 +133,39 @@ static inline void norm_backward(const float *restrict y, const float *restrict 
     float *restrict scale = sums, *restrict shift = sums + cols, *restrict bias = sums + 2 * cols;
 #pragma omp simd
     for (int64_t j = 0; j < cols; j++) {
-      const float normed = (y[j] - mean) * rstd;
-      scale[j] += d[j] * normed;
+      scale[j] += d[j] * normed[j];
       shift[j] += d[j];
-      d[j] = rstd * (d[j] * gamma[j] - sum - normed * dot);
+      d[j] = rstd * (d[j] * gamma[j] - sum - normed[j] * dot);
       bias[j] += d[j];
     }
   } else {
 #pragma omp simd
-    for (int64_t j = 0; j < cols; j++)
-      d[j] = rstd * (d[j] * gamma[j] - sum - (y[j] - mean) * rstd * dot);
+    for (int64_t j = 0; j < cols; j++) d[j] = rstd * (d[j] * gamma[j] - sum - normed[j] * dot);
   }
 }
 
-/* out = SiLU(a), a = (y - mean) rstd gamma + beta; stats are kept for the backward. */
-static inline void norm_silu(const float *restrict y, const float *restrict gamma,
-                             const float *restrict beta, int64_t cols, float eps, float *stats,
-                             float *restrict out) {
-  moments(y, cols, eps, stats);
-  const float mean = stats[0], rstd = stats[1];
+/* out = SiLU(normed gamma + beta); out may be normed. */
+static inline void scaled_silu(const float *normed, const float *restrict gamma,
+                               const float *restrict beta, int64_t cols, float *out) {
 #pragma omp simd
   for (int64_t j = 0; j < cols; j++) {
-    const float a = (y[j] - mean) * rstd * gamma[j] + beta[j];
+    const float a = normed[j] * gamma[j] + beta[j];
     out[j] = a * sigmoid(a);
   }
 }
 
 /* dout may be dy. */
-static inline void norm_silu_backward(const float *restrict y, const float *restrict gamma,
-                                      const float *restrict beta, int64_t cols, const float *stats,
-                                      const float *dout, float *dy, float *restrict sums) {
-  const float mean = stats[0], rstd = stats[1];
+static inline void norm_silu_backward(const float *restrict normed, float rstd,
+                                      const float *restrict gamma, const float *restrict beta,
+                                      int64_t cols, const float *dout, float *dy,
+                                      float *restrict sums) {
 #pragma omp simd
   for (int64_t j = 0; j < cols; j++) {
-    const float a = (y[j] - mean) * rstd * gamma[j] + beta[j];
+    const float a = normed[j] * gamma[j] + beta[j];
     const float s = sigmoid(a);
     dy[j] = dout[j] * s * (1.0f + a * (1.0f - s));
   }
-  norm_backward(y, gamma, cols, stats, dy, sums);
+  norm_backward(normed, rstd, gamma, cols, dy, sums);
 }
 
 /* Which units a dropout keeps: those whose hash, of their number and a seed, is not below another. */
@@ -192,34 +197,31 @@ static inline void drop(const Dropout *d, int64_t at, int64_t cols, const float 
     out[j] = x[j] * (hash_of(first + (uint32_t)j, seed) >= below ? kept : 0.0f);
 }
 
-/* y (3 size), normed: reset, update, candidate. out = h + u (tanh(r c) - h). */
-static inline void gru(const float *restrict y, const float *restrict h,
+/* normed (3 size): reset, update, candidate. out = h + u (tanh(r c) - h). */
+static inline void gru(const float *restrict normed, const float *restrict h,
                        const float *restrict gamma, const float *restrict beta, int64_t size,
-                       float eps, float *stats, float *restrict out) {
-  moments(y, 3 * size, eps, stats);
-  const float mean = stats[0], rstd = stats[1];
+                       float *restrict out) {
 #pragma omp simd
   for (int64_t j = 0; j < size; j++) {
     const int64_t k = j + size, l = j + 2 * size;
-    const float r = sigmoid((y[j] - mean) * rstd * gamma[j] + beta[j]);
-    const float u = sigmoid((y[k] - mean) * rstd * gamma[k] + beta[k]);
-    const float c = tanh_of(r * ((y[l] - mean) * rstd * gamma[l] + beta[l]));
+    const float r = sigmoid(normed[j] * gamma[j] + beta[j]);
+    const float u = sigmoid(normed[k] * gamma[k] + beta[k]);
+    const float c = tanh_of(r * (normed[l] * gamma[l] + beta[l]));
     out[j] = h[j] + u * (c - h[j]);
   }
 }
 
 /* dy (3 size); the direct part of dh (size) is ADDED to dh; sums (3, 3 size) or NULL. */
-static inline void gru_backward(const float *restrict y, const float *restrict h,
+static inline void gru_backward(const float *restrict normed, float rstd, const float *restrict h,
                                 const float *restrict gamma, const float *restrict beta,
-                                int64_t size, const float *stats, const float *restrict dout,
-                                float *restrict dy, float *restrict dh, float *restrict sums) {
-  const float mean = stats[0], rstd = stats[1];
+                                int64_t size, const float *restrict dout, float *restrict dy,
+                                float *restrict dh, float *restrict sums) {
 #pragma omp simd
   for (int64_t j = 0; j < size; j++) {
     const int64_t k = j + size, l = j + 2 * size;
-    const float r = sigmoid((y[j] - mean) * rstd * gamma[j] + beta[j]);
-    const float u = sigmoid((y[k] - mean) * rstd * gamma[k] + beta[k]);
-    const float a = (y[l] - mean) * rstd * gamma[l] + beta[l];
+    const float r = sigmoid(normed[j] * gamma[j] + beta[j]);
+    const float u = sigmoid(normed[k] * gamma[k] + beta[k]);
+    const float a = normed[l] * gamma[l] + beta[l];
     const float c = tanh_of(r * a);
     const float product = dout[j] * u * (1.0f - c * c);
     dy[j] = product * a * r * (1.0f - r);
@@ -227,7 +229,7 @@ static inline void gru_backward(const float *restrict y, const float *restrict h
     dy[l] = product * r;
     dh[j] += dout[j] * (1.0f - u);
   }
-  norm_backward(y, gamma, 3 * size, stats, dy, sums);
+  norm_backward(normed, rstd, gamma, 3 * size, dy, sums);
 }
 
 /* params (2 size): mean and raw deviation. out = mean + (softplus(raw) + least) noise. */

@@ -109,7 +109,7 @@ static void forward_block(const Imagine *o, int64_t first, int64_t m, float *wor
         action[i * o->action + j] = state[i * columns + with_u + j] = a;
       }
     out = layer_forward(&o->transition, at, m, state + o->deter, columns, NULL, work);
-    cell_forward(&o->cell, at, m, out, state, columns, next, columns);
+    cell_forward(&o->cell, at, m, out, state, columns, next, columns, work + half);
     out = layer_forward(&o->prior, at, m, next, columns, NULL, work);
     linear_forward(&o->prior_output, m, out, o->prior.linear.outputs, params);
     for (int64_t i = 0; i < m; i++)

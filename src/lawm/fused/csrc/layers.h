@@ -8,6 +8,7 @@
 
 #include "arithmetic.h"
 #include "product.h"
+#include "rounding.h"
 
 #define MAX_LAYERS 8
 
@@ -26,7 +27,8 @@ typedef struct { /* SiLU(LayerNorm(x W' + bias)), with dropout behind it */
   Linear linear;
   double eps;
   const float *gamma, *beta;
-  float *y, *stats;
+  void *normed; /* x W' + bias, normed: float32, or bfloat16 where it is multiplied in that */
+  float *rstd;  /* of each row: 1 over its standard deviation */
   float *out, *dy;
   float *sums, *gradients; /* of scale, shift and bias: (blocks, 3, outputs), and their sum */
   Dropout dropout;
@@ -36,7 +38,8 @@ typedef struct { /* a GRU cell with one layer norm over all gates */
   Linear of_x, of_h;
   double eps;
   const float *gamma, *beta;
-  float *y, *stats;
+  void *normed; /* and rstd, as a layer's */
+  float *rstd;
   float *dy, *sums, *gradients;
 } Cell;
 
@@ -90,16 +93,44 @@ static inline void linear_backward(const Linear *l, int64_t m, const float *dy, 
           ldx);
 }
 
+/* Where a row of what is normed is computed: where it stays, or in bfloat16 in working memory. */
+static inline float *row_of(int64_t bf16, void *normed, int64_t at, float *work) {
+  return bf16 ? work : (float *)normed + at;
+}
+
+/* Norm a row in place, and keep it for the backward pass. */
+static inline void norm_row(int64_t bf16, float *y, int64_t cols, double eps, void *normed,
+                            int64_t at, float *rstd) {
+  *rstd = normalise(y, cols, (float)eps, y);
+#if LAWM_BF16
+  if (bf16) round_row(cols, y, cols, (uint16_t *)normed + at);
+#endif
+  (void)bf16, (void)normed, (void)at;
+}
+
+/* A row that was kept; in bfloat16 it passes through `work`. */
+static inline const float *kept_row(int64_t bf16, const void *normed, int64_t at, int64_t cols,
+                                    float *work) {
+#if LAWM_BF16
+  if (bf16) {
+    widen_row(cols, (const uint16_t *)normed + at, work);
+    return work;
+  }
+#endif
+  (void)bf16, (void)cols, (void)work;
+  return (const float *)normed + at;
+}
+
 /* Returns the output, (m, outputs). With `offset`, its rows take the place of the bias. */
 static inline const float *layer_forward(const Layer *l, int64_t at, int64_t m, const float *x,
                                          int64_t ldx, const float *offset, float *work) {
-  const int64_t cols = l->linear.outputs;
-  float *y = l->y + at * cols, *out = l->out ? l->out + at * cols : work;
-  product(l->linear.bf16, m, cols, l->linear.inputs, x, ldx, l->linear.forward,
+  const int64_t cols = l->linear.outputs, bf16 = l->linear.bf16;
+  float *out = l->out ? l->out + at * cols : work, *y = row_of(bf16, l->normed, at * cols, out);
+  product(bf16, m, cols, l->linear.inputs, x, ldx, l->linear.forward,
           offset ? offset : l->linear.bias, offset ? cols : 0, y, cols);
   for (int64_t i = 0; i < m; i++) {
-    norm_silu(y + i * cols, l->gamma, l->beta, cols, (float)l->eps, l->stats + 2 * (at + i),
-              out + i * cols);
+    norm_row(bf16, y + i * cols, cols, l->eps, l->normed, (at + i) * cols, l->rstd + at + i);
+    scaled_silu(y + i * cols, l->gamma, l->beta, cols, out + i * cols);
     if (l->dropout.drops) drop(&l->dropout, (at + i) * cols, cols, out + i * cols, out + i * cols);
   }
   return out;
@@ -109,31 +140,31 @@ static inline const float *layer_forward(const Layer *l, int64_t at, int64_t m, 
 static inline const float *layer_backward(const Layer *l, int64_t at, int64_t m, int64_t block,
                                           const float *dout, float *work) {
   const int64_t cols = l->linear.outputs;
-  const float *y = l->y + at * cols;
-  float *dy = l->dy ? l->dy + at * cols : work;
+  float *dy = l->dy ? l->dy + at * cols : work, row[cols];
   float *sums = l->sums ? l->sums + block * 3 * cols : NULL;
   for (int64_t i = 0; i < m; i++) {
+    const float *normed = kept_row(l->linear.bf16, l->normed, (at + i) * cols, cols, row);
     const float *d = dout + i * cols;
     if (l->dropout.drops) {
       drop(&l->dropout, (at + i) * cols, cols, d, dy + i * cols);
       d = dy + i * cols;
     }
-    norm_silu_backward(y + i * cols, l->gamma, l->beta, cols, l->stats + 2 * (at + i), d,
-                       dy + i * cols, sums);
+    norm_silu_backward(normed, l->rstd[at + i], l->gamma, l->beta, cols, d, dy + i * cols, sums);
   }
   return dy;
 }
 
+/* `work` holds m rows of all gates; x must not be there. */
 static inline void cell_forward(const Cell *l, int64_t at, int64_t m, const float *x,
-                                const float *h, int64_t ldh, float *out, int64_t ldo) {
-  const int64_t size = l->of_h.inputs, cols = 3 * size;
-  float *y = l->y + at * cols;
-  product(l->of_x.bf16, m, cols, l->of_x.inputs, x, l->of_x.inputs, l->of_x.forward, NULL, 0, y,
-          cols);
-  product(l->of_h.bf16, m, cols, size, h, ldh, l->of_h.forward, y, cols, y, cols);
-  for (int64_t i = 0; i < m; i++)
-    gru(y + i * cols, h + i * ldh, l->gamma, l->beta, size, (float)l->eps, l->stats + 2 * (at + i),
-        out + i * ldo);
+                                const float *h, int64_t ldh, float *out, int64_t ldo, float *work) {
+  const int64_t size = l->of_h.inputs, cols = 3 * size, bf16 = l->of_h.bf16;
+  float *y = row_of(bf16, l->normed, at * cols, work);
+  product(bf16, m, cols, l->of_x.inputs, x, l->of_x.inputs, l->of_x.forward, NULL, 0, y, cols);
+  product(bf16, m, cols, size, h, ldh, l->of_h.forward, y, cols, y, cols);
+  for (int64_t i = 0; i < m; i++) {
+    norm_row(bf16, y + i * cols, cols, l->eps, l->normed, (at + i) * cols, l->rstd + at + i);
+    gru(y + i * cols, h + i * ldh, l->gamma, l->beta, size, out + i * ldo);
+  }
 }
 
 /* dx (m, inputs) is written, dh gains the gradient of h; `whole` also what comes through the gates. */
@@ -141,12 +172,12 @@ static inline void cell_backward(const Cell *l, int64_t at, int64_t m, int64_t b
                                  const float *h, int64_t ldh, const float *dout, int64_t ldo,
                                  float *dx, float *dh, int64_t lddh, int whole, float *work) {
   const int64_t size = l->of_h.inputs, cols = 3 * size;
-  const float *y = l->y + at * cols;
-  float *dy = l->dy ? l->dy + at * cols : work;
+  float *dy = l->dy ? l->dy + at * cols : work, row[cols];
   float *sums = l->sums ? l->sums + block * 3 * cols : NULL;
   for (int64_t i = 0; i < m; i++)
-    gru_backward(y + i * cols, h + i * ldh, l->gamma, l->beta, size, l->stats + 2 * (at + i),
-                 dout + i * ldo, dy + i * cols, dh + i * lddh, sums);
+    gru_backward(kept_row(l->of_h.bf16, l->normed, (at + i) * cols, cols, row), l->rstd[at + i],
+                 h + i * ldh, l->gamma, l->beta, size, dout + i * ldo, dy + i * cols, dh + i * lddh,
+                 sums);
   if (whole) linear_backward(&l->of_h, m, dy, dh, lddh, 1);
   linear_backward(&l->of_x, m, dy, dx, l->of_x.inputs, 0);
 }

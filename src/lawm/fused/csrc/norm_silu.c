@@ -54,24 +54,23 @@ INLINE void write_row(const float *row, void *x, int64_t at, int64_t cols) {
 
 INLINE void forward_rows(const NormSilu *o, int64_t first, int64_t last, const int64_t cols,
                          float *work) {
-  float stats[2];
   for (int64_t i = first; i < last; i++) {
     const float *x = read_row(o->x, i * cols, cols, o->bf16, work);
-    float *out = o->bf16 ? work + cols : (float *)o->out + i * cols;
-    norm_silu(x, o->gamma, o->beta, cols, (float)o->eps, stats, out);
+    float *out = o->bf16 ? work : (float *)o->out + i * cols;
+    normalise(x, cols, (float)o->eps, out);
+    scaled_silu(out, o->gamma, o->beta, cols, out);
     if (o->bf16) write_row(out, o->out, i * cols, cols);
   }
 }
 
 INLINE void backward_rows(const NormSilu *o, int64_t first, int64_t last, const int64_t cols,
                           float *sums, float *work) {
-  float stats[2];
   for (int64_t i = first; i < last; i++) {
-    const float *x = read_row(o->x, i * cols, cols, o->bf16, work);
+    const float rstd =
+        normalise(read_row(o->x, i * cols, cols, o->bf16, work), cols, (float)o->eps, work);
     const float *d_out = read_row(o->d_out, i * cols, cols, o->bf16, work + cols);
     float *d_x = o->bf16 ? work + 2 * cols : (float *)o->d_x + i * cols;
-    moments(x, cols, (float)o->eps, stats);
-    norm_silu_backward(x, o->gamma, o->beta, cols, stats, d_out, d_x, sums);
+    norm_silu_backward(work, rstd, o->gamma, o->beta, cols, d_out, d_x, sums);
     if (o->bf16) write_row(d_x, o->d_x, i * cols, cols);
   }
 }

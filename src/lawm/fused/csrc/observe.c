@@ -77,7 +77,7 @@ static void infer_action_backward(const Observe *o, int64_t t, int64_t first, in
   linear_backward(&o->inverse.linear, m, dy, d_state, columns, 1);
 }
 
-static void forward_block(const Observe *o, int64_t first, int64_t m) {
+static void forward_block(const Observe *o, int64_t first, int64_t m, float *work) {
   const int64_t with_u = o->deter + o->stoch + o->latent, columns = with_u + o->action;
   const int64_t free = max_of(first, o->labelled), num_free = first + m - free;
   for (int64_t t = 0; t <= o->steps; t++) {
@@ -93,7 +93,7 @@ static void forward_block(const Observe *o, int64_t first, int64_t m) {
     if (num_free > 0)
       infer_action(o, t, free, num_free, o->state + (t * o->rows + free) * columns, columns);
     out = layer_forward(&o->transition, at, m, state + o->deter, columns, NULL, NULL);
-    cell_forward(&o->cell, at, m, out, state, columns, state + o->rows * columns, columns);
+    cell_forward(&o->cell, at, m, out, state, columns, state + o->rows * columns, columns, work);
   }
 }
 
@@ -122,16 +122,24 @@ static void backward_block(const Observe *o, int64_t first, int64_t m, int64_t b
   }
 }
 
+/* Returns 0, or 1 if memory ran out. */
 int lawm_observe_forward(const Observe *o) {
   const Linear *all[] = {&o->posterior.linear, &o->transition.linear, &o->inverse.linear,
                          &o->decoder.linear,   &o->cell.of_x,         &o->cell.of_h,
                          &o->posterior_output, &o->inverse_output,    &o->decoder_output};
   pack_all(all, sizeof(all) / sizeof(*all), o->threads);
   const int64_t blocks = (o->rows + o->block - 1) / o->block;
-#pragma omp parallel for schedule(static, 1) num_threads(team_of(blocks, o->threads))
-  for (int64_t b = 0; b < blocks; b++)
-    forward_block(o, b * o->block, min_of(o->block, o->rows - b * o->block));
-  return 0;
+  int failed = 0;
+#pragma omp parallel for schedule(static, 1) num_threads(team_of(blocks, o->threads)) \
+    reduction(| : failed)
+  for (int64_t b = 0; b < blocks; b++) {
+    const int64_t m = min_of(o->block, o->rows - b * o->block);
+    float *work = malloc((size_t)(m * 3 * o->deter) * sizeof(float));
+    if (work) forward_block(o, b * o->block, m, work);
+    failed |= !work;
+    free(work);
+  }
+  return failed;
 }
 
 /* Turns the gradients of the outputs, in place, into those of all states. Returns 0, or 1 if memory

@@ -8,20 +8,10 @@
 #if LAWM_BF16
 #include <alloca.h>
 
+#include "rounding.h"
 #include "tile_bf16.h"
 
 #define MOST_PAIRS 2048 /* of a tile's rows: 64 KiB of rounded numbers at a time, on the stack */
-
-/* to (k rounded up to even) = a (k), rounded to the nearest; an odd k is followed by a zero. */
-static inline void round_row(int64_t k, const float *a, uint16_t *to) {
-  int64_t i = 0;
-  for (; i + WIDTH <= k; i += WIDTH)
-    _mm256_storeu_si256((__m256i *)(to + i), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(a + i)));
-  if (i < k) {
-    const __m512 last = _mm512_maskz_loadu_ps(first_lanes(k - i), a + i);
-    _mm256_mask_storeu_epi16(to + i, first_lanes(k - i + k % 2), (__m256i)_mm512_cvtneps_pbh(last));
-  }
-}
 
 #define ROW_TILE(R, V, k, a, lda, ...) tile(R, V, k, a, lda, 1, __VA_ARGS__)
 PANELS(ROW_TILE, pair)
@@ -36,7 +26,7 @@ static void some_pairs(int64_t m, int64_t n, int64_t k, const float *a, int64_t 
   for (int64_t first = 0; first < m; first += group) {
     const int64_t rows = m - first < group ? m - first : group;
     for (int64_t r = 0; r < rows; r++)
-      round_row(k, a + (first + r) * lda, (uint16_t *)(rounded + r * pairs));
+      round_row(k, a + (first + r) * lda, 2 * pairs, (uint16_t *)(rounded + r * pairs));
     const pair *columns = b;
     for (int64_t j = 0; j < n; j += PANEL) {
       const int64_t cols = n - j < PANEL ? n - j : PANEL, width = panel_width(n - j);
@@ -64,7 +54,7 @@ void lawm_product_bf16(int64_t m, int64_t n, int64_t k, const float *a, int64_t 
 void lawm_pack_weight_bf16(int64_t inputs, int64_t outputs, int64_t stride, const float *weight,
                            uint16_t *rounded, float *forward, float *backward) {
   const int64_t pairs = (inputs + 1) / 2, even = 2 * pairs;
-  for (int64_t i = 0; i < outputs; i++) round_row(inputs, weight + i * stride, rounded + i * even);
+  for (int64_t i = 0; i < outputs; i++) round_row(inputs, weight + i * stride, even, rounded + i * even);
   const pair *from = (const pair *)rounded;
   pair *to = (pair *)forward;
   for (int64_t j = 0; j < outputs; j += PANEL) {

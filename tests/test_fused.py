@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
-import weakref
 
 import pytest
 import torch
 from model_factory import SMALL, disturbed, make_batch, make_model, make_spec
 
-from lawm.fused import imagine_scan
 from lawm.fused.kernels import enable_kernels
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
@@ -172,26 +169,6 @@ def test_same_numbers_from_the_same_call():
         assert all(a.equal(b) for a, b in zip(*gradients, strict=True))
     finally:
         torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("backward", [True, False])
-def test_the_loop_of_imagination_is_freed(backward, monkeypatch):
-    alive: list[weakref.ref] = []
-
-    class Watched(imagine_scan._Loop):
-        def __init__(self, *args):
-            super().__init__(*args)
-            alive.append(weakref.ref(self))
-
-    monkeypatch.setattr(imagine_scan, "_Loop", Watched)
-    stage_2 = LatentPolicyModule(make_model(), make_spec(), hidden=16, horizon=3)
-    loss = stage_2.compute_loss(ModelState(torch.randn(4, 16), torch.randn(4, 4)))[0]
-    assert len(alive) == 1
-    if backward:
-        loss.backward()
-    del loss
-    gc.collect()
-    assert alive[0]() is None
 
 
 def test_a_second_backward_pass_adds_the_same_gradients():

@@ -14,7 +14,7 @@ from lawm.fused import (
     dropout,
     gaussian_kl,
     gaussian_nll,
-    imagine_scan,
+    imagine_loop,
     layer_stack,
     norm_silu,
     observe_loop,
@@ -176,7 +176,7 @@ def test_a_nan_stays_a_nan():
     [
         ("mlp", layer_stack.CMlpCall),
         ("observe", observe_loop.CObserve),
-        ("imagine", imagine_scan.CImagine),
+        ("imagine", imagine_loop.CImagine),
         ("gaussian_kl", gaussian_kl.CGaussianKl),
         ("gaussian_nll", gaussian_nll.CGaussianNll),
         ("norm_silu", norm_silu.CNormSilu),

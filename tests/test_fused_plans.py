@@ -9,10 +9,13 @@ import pytest
 import torch
 from model_factory import SMALL, disturbed, make_batch, make_model, make_spec
 
-from lawm.fused import layer_stack, observe_loop
+from lawm.fused import imagine_loop, layer_stack, observe_loop
 from lawm.fused.dropout import Dropout
 from lawm.fused.plans import MOST_KINDS, MOST_NUMBERS, MOST_UNUSED, Plans
+from lawm.imagination import imagine
 from lawm.networks import NormedLinear
+from lawm.policy_module import LatentPolicyModule
+from lawm.rssm import ModelState
 from lawm.world_model_config import WorldModelConfig
 from lawm.world_model_module import WorldModelModule
 
@@ -36,6 +39,58 @@ def test_what_an_update_made_is_used_by_the_next_one(backward, monkeypatch):
         counts.append(len(made))
     assert counts[0] > 5
     assert counts[1:] == counts[:1] * 2
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("backward", [True, False])
+def test_what_an_update_of_stage_2_made_is_used_by_the_next_one(backward, monkeypatch):
+    made = []
+    monkeypatch.setattr(imagine_loop, "CImagine", counted(imagine_loop.CImagine, made))
+    monkeypatch.setattr(layer_stack, "CMlpCall", counted(layer_stack.CMlpCall, made))
+    module, counts = LatentPolicyModule(make_model(), make_spec(), hidden=16, horizon=3), []
+    for _ in range(3):
+        loss = module.compute_loss(some_states())[0]
+        if backward:
+            loss.backward()
+        del loss
+        counts.append(len(made))
+    assert counts[0] > 3  # the loop, and the heads of rewards, values and target values
+    assert counts[1:] == counts[:1] * 2
+
+
+def some_states(rows=4):
+    return ModelState(torch.randn(rows, 16), torch.randn(rows, 4))
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("rows", [4, 5])  # even ones keep pairs of rows in bfloat16
+def test_imagination_gives_an_update_its_own_gradients(rows, bf16):
+    """Whatever ran in between."""
+    module = disturbed(LatentPolicyModule(make_model(), make_spec(), hidden=16, horizon=3))
+    start, policy = some_states(rows), module.policy
+
+    def loss(start=start):
+        torch.manual_seed(3)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            imagined = imagine(module.world_model, policy, module.constraint, start, 3)
+            return (imagined.reward + imagined.entropy).sum()
+
+    def gradients(loss, keep=False):
+        policy.zero_grad()
+        loss.backward(retain_graph=keep)
+        return [p.grad.clone() for p in policy.parameters()]
+
+    first = loss()
+    expected = gradients(first, keep=True)
+    others = [loss(some_states(rows)) for _ in range(2)]
+    assert all(a.equal(b) for a, b in zip(gradients(first), expected, strict=True))
+    assert not gradients(others[0])[0].equal(expected[0])
+    del first, others
+    assert all(a.equal(b) for a, b in zip(gradients(loss()), expected, strict=True))
+    with torch.no_grad():
+        module.world_model.rssm.cell.linear.weight.mul_(1.5)  # read anew by each update
+    assert not gradients(loss())[0].equal(expected[0])
 
 
 def counted(structure, made):

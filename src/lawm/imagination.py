@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lawm.fused.imagine_scan import Choice, imagine_scan
+from lawm.fused.imagine_loop import Choice, ImagineLoop
+from lawm.fused.imagine_scan import imagine_scan
 from lawm.fused.kernels import kernels_usable
 from lawm.fused.layer_stack import MAX_LAYERS
+from lawm.fused.plans import Plans
 from lawm.latents import GaussianLatent
 from lawm.networks import MLP
 from lawm.rssm import ModelState
@@ -24,7 +26,8 @@ MEAN_BOUND = 5.0  # of the policy's mean, where tanh is flat
 class ImaginedTrajectory:
     """H imagined steps from N starts, time first; gradients reach the policy through it."""
 
-    features: Tensor  # (H + 1, N, D + Z)
+    features: Tensor  # (H + 1, N, D + Z); no gradient
+    after: Tensor  # (H, N, D + Z), those behind each step
     reward: Tensor  # (H, N), r_t of the transition s_t -> s_{t+1}
     continuation: Tensor  # (H, N), probability that s_t -> s_{t+1} was not terminal
     entropy: Tensor  # (H, N), one-sample estimate of the policy's entropy in nats
@@ -58,6 +61,7 @@ class LatentPolicy(nn.Module):
         super().__init__()
         self.network = MLP(features, hidden, 2 * size, num_layers, output_scale=0.1)
         self.min_std, self.max_std = min_std, max_std
+        self.imagine_plans: Plans[ImagineLoop] = Plans()
 
     def distribution(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of v, each ``(..., size)``, from the network's output."""
@@ -87,14 +91,20 @@ def imagine(
         choice = Choice(
             constraint.kind, constraint.extent, policy.min_std, policy.max_std, MEAN_BOUND
         )
-        features, raw = imagine_scan(
-            model.rssm, model.latent_action, policy.network, choice, noise, start
+        features, after, raw = imagine_scan(
+            model.rssm,
+            model.latent_action,
+            policy.network,
+            choice,
+            noise,
+            start,
+            plans=policy.imagine_plans,
         )
         drawn = None
     else:
         features, raw, u = _step_by_step(model, policy, constraint, noise, start)
+        features, after = features.detach(), features[1:]
         drawn = None if isinstance(model.latent_action.latent, GaussianLatent) else u
-    after = features[1:]
     logit = model.continue_logit(after)
     # entropy of v up to a constant, plus the log-volume of the squashing
     mean, std = policy.distribution(raw)
@@ -103,6 +113,7 @@ def imagine(
     reward = model.reward(after)
     return ImaginedTrajectory(
         features=features,
+        after=after,
         reward=reward,
         continuation=torch.ones_like(reward) if logit is None else torch.sigmoid(logit),
         entropy=entropy,

@@ -156,7 +156,7 @@ class LatentPolicyModule(PolicyCheckpoint):
 
         # Lambda-returns with the target critic's values
         discount = self.gamma * imagined.continuation
-        next_value = self.value(self.target_critic, imagined.features[1:])
+        next_value = self.value(self.target_critic, imagined.after)
         lambda_: float | Tensor = self.lambda_  # as a number, for its rounding, where none is cut
         if self.ensemble is not None:
             lambda_ = self.lambda_ * torch.cat([known[1:], torch.ones_like(known[:1])])
@@ -172,7 +172,7 @@ class LatentPolicyModule(PolicyCheckpoint):
         actor_loss = -(weight * objective).mean()
 
         # Critic: regression on the same returns, features without history
-        value = self.value(self.critic, imagined.features[:-1].detach())
+        value = self.value(self.critic, imagined.features[:-1])
         error = (value - returns.detach()) * (1.0 - self.gamma) / self.world_model.reward_unit
         critic_loss = (weight * 0.5 * error.square()).mean()
 

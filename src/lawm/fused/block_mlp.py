@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from lawm.fused.dropout import Dropout
-from lawm.fused.kernels import in_bf16
 from lawm.fused.layers import BlockLayer
 from lawm.fused.packed_linear import PackedLinear
 from lawm.fused.structures import MAX_LAYERS, CMlp
@@ -25,8 +24,8 @@ class BlockMLP:
         rows: Of all time steps together.
         trained: Whether the gradients of its parameters are wanted.
         into: The structure that is filled.
-        in_one_call: All rows pass at once, through ``lawm_mlp_forward`` and ``_backward``, which
-            in bfloat16 keep the factors of the weights' gradients as pairs.
+        as_pairs: Keep the factors of the weights' gradients as pairs of rows in bfloat16, of which
+            the kernel then makes them; every step must have an even number of rows.
     """
 
     def __init__(
@@ -37,12 +36,11 @@ class BlockMLP:
         trained: bool,
         into: CMlp,
         *,
-        in_one_call: bool = False,
+        as_pairs: bool = False,
     ) -> None:
         assert len(layers) <= MAX_LAYERS, len(layers)
         into.layers, self._rows = len(layers), rows
         self.ends_in_layer = output is None
-        as_pairs = in_one_call and trained and in_bf16()
         self.layers = [
             BlockLayer(linear, norm, rows, trained, of, keep_out=trained and not as_pairs)
             for (linear, norm, _), of in zip(layers, into.layer, strict=False)
@@ -90,7 +88,7 @@ class BlockMLP:
             layer.prepare_backward(blocks, gives_dy=gives_dy and number == 0)
 
     def prepare_gradients(self) -> None:
-        """Room for those that ``lawm_mlp_backward`` makes where it can."""
+        """Room for those that a kernel makes: of weights from pairs, of the output's bias."""
         for packed in self._linears():
             packed.prepare_gradients(bias=packed is self._output)  # a layer's is one of its sums
 

@@ -12,6 +12,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from lawm.fused.block_mlp import BlockMLP, HiddenLayer
+from lawm.fused.kernels import in_bf16
 from lawm.fused.plans import Lease, Plans
 from lawm.fused.structures import (
     MAX_LAYERS,
@@ -42,7 +43,8 @@ class StackPlan:
         self, layers: Sequence[HiddenLayer], output: nn.Linear | None, rows: int, trained: bool
     ) -> None:
         self.call = CMlpCall(block=block_rows(rows), rows=rows)
-        self.mlp = BlockMLP(layers, output, rows, trained, self.call.mlp, in_one_call=True)
+        as_pairs = trained and in_bf16()
+        self.mlp = BlockMLP(layers, output, rows, trained, self.call.mlp, as_pairs=as_pairs)
         self.numbers = self.mlp.numbers
 
 

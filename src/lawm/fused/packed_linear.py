@@ -63,7 +63,7 @@ class PackedLinear:
         self._pairs = x_pairs, dy_pairs
 
     def prepare_gradients(self, bias: bool) -> None:
-        """Room for what ``lawm_mlp_backward`` can make: the weight's from pairs, the bias's."""
+        """Room for what a kernel can make: the weight's from pairs, the bias's."""
         into, like = self._into, self._keep[1][0]
         if self._pairs is not None:
             self._of_weight = like.new_empty(self._shape)

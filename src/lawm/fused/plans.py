@@ -13,7 +13,7 @@ import torch
 
 from lawm.fused.kernels import in_bf16
 
-MOST_NUMBERS = 1 << 23  # of a plan that is kept, 32 MB; larger ones are made anew
+MOST_NUMBERS = 1 << 24  # of a plan that is kept, 64 MB; larger ones are made anew
 MOST_KINDS = 4  # of calls that are remembered, such as those of training and those of validation
 MOST_UNUSED = 4  # plans of a kind that are kept
 

@@ -1,5 +1,5 @@
 /* Imagination's loop over time, forward and backward; only the policy has parameters to train. */
-#include "layers.h"
+#include "gradients.h"
 
 enum { FREE, BOX, BALL, SPHERE }; /* support constraints */
 
@@ -15,7 +15,7 @@ typedef struct {
   Linear decoder_output, prior_output;
   const float *z_noise, *u_noise; /* (H, N, Z), (H, N, U) */
   float *state;                   /* (H + 1, N, h z u x) */
-  float *raw, *u_prior;           /* (H, N, 2 U) each: the networks' outputs */
+  float *raw, *u_prior;           /* (H, N, 2 U) each: the networks' outputs; for pairs N is even */
   float *z_params, *decoded;
   float *d_state, *d_raw; /* d_raw comes with the gradient of the output `raw` */
 } Imagine;
@@ -96,7 +96,7 @@ static void forward_block(const Imagine *o, int64_t first, int64_t m, float *wor
     float *state = o->state + at * columns, *next = state + o->rows * columns;
     float *raw = o->raw + at * 2 * latent, *u_prior = o->u_prior + at * 2 * latent;
     float *action = o->decoded + at * o->action, *params = o->z_params + at * 2 * o->stoch;
-    mlp_forward(&o->policy, 0, at, m, state, columns, NULL, raw, work, half);
+    mlp_forward(&o->policy, o->horizon * o->rows, at, m, state, columns, NULL, raw, work, half);
     mlp_forward(&o->action_prior, 0, at, m, state, columns, NULL, u_prior, work, half);
     for (int64_t i = 0; i < m; i++)
       choose(o, raw + i * 2 * latent, u_prior + i * 2 * latent, o->u_noise + (at + i) * latent,
@@ -123,8 +123,8 @@ static void backward_block(const Imagine *o, int64_t first, int64_t m, int64_t b
   const int64_t columns = with_u + o->action, latent = o->latent;
   float *small = work + 2 * half; /* m max(2 Z, 2 U, A), then 2 U more */
   float *pair = small + m * max_of(2 * max_of(o->stoch, latent), o->action);
-  for (int64_t n = 0; n < o->policy.layers; n++)
-    clear_sums(o->policy.layer[n].sums, block, o->policy.layer[n].linear.outputs);
+  const Linear *into = o->policy.layers > 0 ? &o->policy.layer[0].linear : &o->policy.output;
+  clear_mlp_sums(&o->policy, block);
   for (int64_t t = o->horizon - 1; t >= 0; t--) {
     const int64_t at = t * o->rows + first;
     const float *state = o->state + at * columns, *action = o->decoded + at * o->action;
@@ -157,6 +157,7 @@ static void backward_block(const Imagine *o, int64_t first, int64_t m, int64_t b
       choose_backward(o, o->raw + (at + i) * 2 * latent, o->u_prior + (at + i) * 2 * latent,
                       o->u_noise + (at + i) * latent, d_state + i * columns + size, pair,
                       pair + latent, d_raw + i * 2 * latent, small + i * 2 * latent);
+    keep_input(into, o->horizon * o->rows, at, m, state, columns);
     mlp_backward(&o->policy, at, m, block, d_raw, t > 0 ? d_state : NULL, columns, work, half);
     if (t > 0 && o->constraint != FREE)
       mlp_backward(&o->action_prior, at, m, block, small, d_state, columns, work, half);
@@ -200,8 +201,7 @@ int lawm_imagine_forward(const Imagine *o) {
 }
 int lawm_imagine_backward(const Imagine *o) {
   const int failed = over_blocks(o, backward_block);
-  for (int64_t n = 0; n < o->policy.layers; n++)
-    add_blocks(o->policy.layer[n].sums, (o->rows + o->block - 1) / o->block,
-               o->policy.layer[n].linear.outputs, o->policy.layer[n].gradients);
+  mlp_gradients(&o->policy, o->threads, (o->rows + o->block - 1) / o->block,
+                o->horizon * o->rows, o->d_raw);
   return failed;
 }

@@ -20,7 +20,7 @@ typedef struct { /* x W' + bias */
   float *forward, *backward; /* room for W' and W, packed by pack_all */
   const float *bias;
   float *x_pairs, *dy_pairs;       /* room for the factors of the gradient in bfloat16, or NULL */
-  float *gradient, *bias_gradient; /* left by lawm_mlp_backward where they are not NULL */
+  float *gradient, *bias_gradient; /* left by mlp_gradients where they are not NULL */
 } Linear;
 
 typedef struct { /* SiLU(LayerNorm(x W' + bias)), with dropout behind it */
@@ -245,18 +245,6 @@ static inline int linears_of(const Mlp *l, const Linear **to) {
   for (int64_t n = 0; n < l->layers; n++) to[n] = &l->layer[n].linear;
   to[l->layers] = &l->output;
   return (int)l->layers + 1;
-}
-
-static inline void clear_sums(float *sums, int64_t block, int64_t cols) {
-  if (sums) memset(sums + block * 3 * cols, 0, (size_t)(3 * cols) * sizeof(float));
-}
-
-/* The sums of all blocks together, in their order; nothing where no total is wanted. */
-static inline void add_blocks(const float *sums, int64_t blocks, int64_t cols, float *total) {
-  if (!sums || !total) return;
-  memset(total, 0, (size_t)(3 * cols) * sizeof(float));
-  for (int64_t b = 0; b < blocks; b++)
-    for (int64_t j = 0; j < 3 * cols; j++) total[j] += sums[b * 3 * cols + j];
 }
 
 static inline int team_of(int64_t blocks, int64_t threads) {

@@ -1,7 +1,7 @@
 /* The filter's loop over time, forward and backward. Rows do not depend on each other: each thread
  * takes blocks of them through all time steps. What is summed over rows is summed by block and not
  * by thread, so that the result does not depend on the number of threads. */
-#include "layers.h"
+#include "gradients.h"
 
 typedef struct {
   int64_t threads, block, steps, rows, labelled; /* the labelled rows come first */

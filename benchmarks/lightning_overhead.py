@@ -5,14 +5,23 @@ from __future__ import annotations
 import statistics
 import time
 import warnings
-from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import lightning.pytorch as pl
 import torch
 
-from lawm.benchmarks.workloads import SIZES, Data, Parts, lawm_config, lawm_world_model
+from lawm.benchmarks.workloads import (
+    SIZES,
+    Data,
+    Parts,
+    autocast_of,
+    lawm_config,
+    lawm_world_model,
+)
 from lawm.world_model_module import WorldModelModule
+
+Precision = Literal["32-true", "bf16-mixed"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,12 @@ class Overhead:
 
 
 def measure_overhead(
-    size: str = "small", batch: int = 16, window: int = 32, steps: int = 60, rounds: int = 6
+    precision: Precision = "32-true",
+    size: str = "small",
+    batch: int = 16,
+    window: int = 32,
+    steps: int = 60,
+    rounds: int = 6,
 ) -> Overhead:
     """Stage 1 with gradient clipping, schedule and running means, as `lawm fit` sets them.
 
@@ -38,10 +52,12 @@ def measure_overhead(
     """
     device = torch.device("cpu")
     data = Data(120, batch, window)
-    step = lawm_world_model(SIZES[size], data, device, nullcontext)
+    step = lawm_world_model(SIZES[size], data, device, autocast_of(device, precision))
     lightning, bare = [], []
     for _ in range(rounds):
-        short, long = _fit(size, data, steps // 4), _fit(size, data, steps + steps // 4)
+        short, long = (
+            _fit(size, data, updates, precision) for updates in (steps // 4, steps + steps // 4)
+        )
         lightning.append((long - short) / steps)
         start = time.perf_counter()
         for _ in range(steps):
@@ -50,7 +66,7 @@ def measure_overhead(
     return Overhead(statistics.median(lightning), statistics.median(bare))
 
 
-def _fit(size: str, data: Data, steps: int) -> float:
+def _fit(size: str, data: Data, steps: int, precision: Precision) -> float:
     """Seconds of a whole fit."""
     module = WorldModelModule(data.spec, lawm_config(SIZES[size]))
     trainer = pl.Trainer(
@@ -58,6 +74,7 @@ def _fit(size: str, data: Data, steps: int) -> float:
         max_epochs=-1,
         accelerator="cpu",
         devices=1,
+        precision=precision,
         gradient_clip_val=100.0,
         limit_val_batches=0,
         log_every_n_steps=50,

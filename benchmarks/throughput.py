@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from lawm.benchmarks.workloads import (
     Data,
     Parts,
     Step,
+    autocast_of,
     lawm_policy,
     lawm_world_model,
     reference_policy,
@@ -80,7 +80,7 @@ def measure(
     repeats: int = 20,
 ) -> Row:
     """Time lawm, lawm without its fused parts, and the reference, update by update in turn."""
-    autocast = _autocast(device, precision)
+    autocast = autocast_of(device, precision)
     variants = _variants(case, device, autocast)
     gflop = _matmul_gflop(variants["plain"], device)
     if device.type == "cuda":
@@ -163,12 +163,6 @@ def matmul_peak_gflops(device: torch.device, precision: str) -> float:
                 torch.cuda.synchronize()
             fastest = max(fastest, 2 * n**3 / (time.perf_counter() - start) / 1e9)
     return fastest
-
-
-def _autocast(device: torch.device, precision: str) -> Autocast:
-    if precision == "32-true":
-        return nullcontext
-    return lambda: torch.autocast(device.type, torch.bfloat16)
 
 
 def _peak_memory_gib(device: torch.device) -> float:

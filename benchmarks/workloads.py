@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,13 @@ class Parts:
 
 Step = Callable[[Parts], None]
 Autocast = Callable[[], AbstractContextManager[None]]
+
+
+def autocast_of(device: torch.device, precision: str) -> Autocast:
+    """What an update's forward pass runs in, for Lightning's name of a precision."""
+    if precision == "32-true":
+        return nullcontext
+    return lambda: torch.autocast(device.type, torch.bfloat16)
 
 
 class Data:

@@ -75,14 +75,20 @@ def test_bfloat16(tmp_path):
     assert (row["precision"], row["compile"]) == ("bf16-mixed", "off")
 
 
-def test_lightning_overhead_times_both_loops(monkeypatch):
-    fits = []
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_lightning_overhead_times_both_loops(precision, monkeypatch):
+    fits, precisions = [], set()
     fit = lightning_overhead._fit
-    monkeypatch.setattr(
-        lightning_overhead, "_fit", lambda size, data, n: fits.append(n) or fit(size, data, n)
-    )
-    overhead = lightning_overhead.measure_overhead(batch=4, window=4, steps=4, rounds=2)
+
+    def watched(size, data, steps, precision):
+        fits.append(steps)
+        precisions.add(precision)
+        return fit(size, data, steps, precision)
+
+    monkeypatch.setattr(lightning_overhead, "_fit", watched)
+    overhead = lightning_overhead.measure_overhead(precision, batch=4, window=4, steps=4, rounds=2)
     assert fits == [1, 5, 1, 5]
+    assert precisions == {precision}
     assert overhead.bare > 0
 
 

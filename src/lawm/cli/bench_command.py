@@ -60,7 +60,8 @@ def run_throughput(args: argparse.Namespace) -> int:
         overhead = measure_overhead(args.precision)
         console.print(
             f"Lightning, {args.precision}, stage 1 small, 16 x 32 on the CPU: "
-            f"{1e3 * overhead.lightning:.1f} ms an update, bare loop {1e3 * overhead.bare:.1f} ms: {overhead.share:.0%} of a step."
+            f"{1e3 * overhead.lightning:.1f} ms an update, bare loop {1e3 * overhead.bare:.1f} ms: "
+            f"{overhead.share:.0%} of a step."
         )
     if args.json:
         write_json(args.json, [row.to_dict() for row in rows])

@@ -279,7 +279,7 @@ def test_rows_of_several_files_make_a_figure(tmp_path, monkeypatch, capsys):
 @pytest.mark.usefixtures("undrawn")
 def test_committed_rows_are_readable(tmp_path):
     results = CONF.parent / "results"
-    files = sorted(set(results.rglob("*.csv")) - {results / "action_effects.csv"})
+    files = sorted(f for f in results.rglob("*.csv") if f.name != "action_effects.csv")
     assert files
     for file in files:
         assert main(["bench", "labels", "--from", str(file), "--out", str(tmp_path)]) == 0

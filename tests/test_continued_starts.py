@@ -73,6 +73,13 @@ def test_a_smaller_batch_takes_fewer():
     assert continued.join(data_starts(1)).h[:, 0].tolist() == [0]
 
 
+def test_a_checkpoint_holds_no_more_than_the_starts():
+    continued, all_states = ContinuedStarts(0.5, 30, HORIZON), torch.randn(50, 8, 16)
+    continued.keep(ModelState(all_states[-1, :, :12], all_states[-1, :, 12:]), torch.ones(8))
+    for value in continued.state_dict().values():
+        assert value.untyped_storage().nbytes() == value.numel() * 4
+
+
 def test_it_goes_on_from_its_state():
     one, other = (ContinuedStarts(0.5, 30, HORIZON) for _ in range(2))
     other.load_state_dict(one.state_dict())  # before the first update: empty

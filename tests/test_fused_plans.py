@@ -11,9 +11,10 @@ from model_factory import SMALL, disturbed, make_batch, make_model, make_spec
 
 from lawm.fused import imagine_loop, layer_stack, observe_loop
 from lawm.fused.dropout import Dropout
+from lawm.fused.kernels import enable_kernels
 from lawm.fused.plans import MOST_KINDS, MOST_NUMBERS, MOST_UNUSED, Plans
 from lawm.imagination import imagine
-from lawm.networks import NormedLinear
+from lawm.networks import MLP, NormedLinear
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.world_model_config import WorldModelConfig
@@ -91,6 +92,59 @@ def test_imagination_gives_an_update_its_own_gradients(rows, bf16):
     with torch.no_grad():
         module.world_model.rssm.cell.linear.weight.mul_(1.5)  # read anew by each update
     assert not gradients(loss())[0].equal(expected[0])
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("changed", ["width", "depth", "norm", "min_std"])
+def test_a_changed_network_is_not_imagined_with_the_plan_of_the_old_one(changed):
+    module, start = (
+        LatentPolicyModule(make_model(), make_spec(), hidden=16, horizon=3),
+        some_states(),
+    )
+
+    def features():
+        torch.manual_seed(0)
+        return imagine(module.world_model, module.policy, module.constraint, start, 3).features
+
+    before, size = features(), module.constraint.size
+    if changed == "min_std":
+        module.world_model.rssm.latent.min_std = 1.0
+    elif changed == "norm":
+        module.policy.network.hidden[0].norm.eps = 10.0
+    else:
+        hidden, layers = (24, 2) if changed == "width" else (16, 3)
+        module.policy.network = MLP(20, hidden, 2 * size, layers)
+    after = features()
+    assert not after.equal(before)
+    enable_kernels(False)
+    torch.testing.assert_close(features(), after, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("fused", [True, False])
+def test_gradients_reach_the_policy_through_the_features_and_through_those_behind_steps(fused):
+    enable_kernels(fused)
+    module = disturbed(LatentPolicyModule(make_model(), make_spec(), hidden=16, horizon=3))
+    start, gradients = some_states(), []
+    for weights in ((1.0, 0.0), (0.0, 1.0), (0.25, 0.75)):
+        torch.manual_seed(0)
+        module.policy.zero_grad()
+        imagined = imagine(module.world_model, module.policy, module.constraint, start, 3)
+        of_all, of_after = (x.square().sum() for x in (imagined.features[1:], imagined.after))
+        (weights[0] * of_all + weights[1] * of_after).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in module.policy.parameters()]))
+    assert gradients[0].any()
+    torch.testing.assert_close(gradients[1], gradients[0])
+    torch.testing.assert_close(gradients[2], gradients[0])
+
+
+@pytest.mark.usefixtures("kernels")
+def test_no_start_states_are_imagined_as_none():
+    module = LatentPolicyModule(make_model(), make_spec(), hidden=16, horizon=3)
+    imagined = imagine(module.world_model, module.policy, module.constraint, some_states(0), 3)
+    assert imagined.features.shape == (4, 0, 20)
+    imagined.reward.sum().backward()
+    assert not any(p.grad.any() for p in module.policy.parameters())
 
 
 def counted(structure, made):

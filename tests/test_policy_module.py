@@ -8,7 +8,7 @@ import pytest
 import torch
 from model_factory import VARIANTS, make_model, make_spec
 
-from lawm.imagination import imagine
+from lawm.imagination import LatentPolicy, imagine
 from lawm.policy_module import LatentPolicyModule
 from lawm.rssm import ModelState
 from lawm.support_constraint import ConstraintConfig
@@ -226,3 +226,30 @@ def test_the_policy_finds_the_rewarded_side(monkeypatch):
         loss.backward()
         optimizer.step()
     assert reward() > before + 0.6 * (ceiling - before)
+
+
+def test_a_policy_put_in_later_is_trained_and_clipped_by_the_next_fit():
+    module = make_module(gradient_clip=1.0)
+    module.configure_optimizers()
+    module.policy = LatentPolicy(module.world_model.rssm.feature_size, module.constraint.size, 9, 1)
+    optimizer = module.configure_optimizers()["optimizer"]
+    trained = {p for group in optimizer.param_groups for p in group["params"]}
+    assert trained >= {*module.policy.parameters(), *module.critic.parameters()}
+    for p in trained:
+        p.grad = torch.full_like(p, 10.0)
+    module.clip_gradient_norm(optimizer, None)
+    norm = torch.cat([p.grad.flatten() for p in module.policy.parameters()]).norm()
+    assert norm.item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_what_a_callback_adds_to_the_optimiser_is_clipped():
+    module = make_module(gradient_clip=1.0)
+    module.extra = torch.nn.Linear(4, 4).requires_grad_(False)
+    optimizer = module.configure_optimizers()["optimizer"]
+    module.extra.requires_grad_(True)
+    optimizer.add_param_group({"params": list(module.extra.parameters())})
+    for p in module.extra.parameters():
+        p.grad = torch.full_like(p, 10.0)
+    module.clip_gradient_norm(optimizer, None)
+    norm = torch.cat([p.grad.flatten() for p in module.extra.parameters()]).norm()
+    assert norm.item() == pytest.approx(1.0, abs=1e-3)

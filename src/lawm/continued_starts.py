@@ -58,7 +58,8 @@ class ContinuedStarts:
             alive: Probability that the rollout met no terminal state, ``(N,)``.
         """
         first = len(alive) - round(self.share * len(alive))
-        h, z, alive = (value[first:].detach().float() for value in (end.h, end.z, alive))
+        # copies: a checkpoint would hold all that these are views of
+        h, z, alive = (value[first:].detach().float().clone() for value in (end.h, end.z, alive))
         self._end, self._alive = ModelState(h, z), alive
 
     def state_dict(self) -> dict[str, Tensor]:

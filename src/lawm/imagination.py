@@ -26,8 +26,8 @@ MEAN_BOUND = 5.0  # of the policy's mean, where tanh is flat
 class ImaginedTrajectory:
     """H imagined steps from N starts, time first; gradients reach the policy through it."""
 
-    features: Tensor  # (H + 1, N, D + Z); no gradient
-    after: Tensor  # (H, N, D + Z), those behind each step
+    features: Tensor  # (H + 1, N, D + Z)
+    after: Tensor  # (H, N, D + Z), features[1:], whose gradient costs less than a slice's
     reward: Tensor  # (H, N), r_t of the transition s_t -> s_{t+1}
     continuation: Tensor  # (H, N), probability that s_t -> s_{t+1} was not terminal
     entropy: Tensor  # (H, N), one-sample estimate of the policy's entropy in nats
@@ -103,7 +103,7 @@ def imagine(
         drawn = None
     else:
         features, raw, u = _step_by_step(model, policy, constraint, noise, start)
-        features, after = features.detach(), features[1:]
+        after = features[1:]
         drawn = None if isinstance(model.latent_action.latent, GaussianLatent) else u
     logit = model.continue_logit(after)
     # entropy of v up to a constant, plus the log-volume of the squashing

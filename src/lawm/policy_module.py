@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -172,7 +171,7 @@ class LatentPolicyModule(PolicyCheckpoint):
         actor_loss = -(weight * objective).mean()
 
         # Critic: regression on the same returns, features without history
-        value = self.value(self.critic, imagined.features[:-1])
+        value = self.value(self.critic, imagined.features[:-1].detach())
         error = (value - returns.detach()) * (1.0 - self.gamma) / self.world_model.reward_unit
         critic_loss = (weight * 0.5 * error.square()).mean()
 
@@ -218,8 +217,11 @@ class LatentPolicyModule(PolicyCheckpoint):
     @torch.no_grad()
     def update_target(self) -> None:
         """Move the target critic towards the critic."""
-        critic = self._trained[1]
-        torch._foreach_lerp_([*self.target_critic.parameters()], [*critic], self.target_rate)
+        torch._foreach_lerp_(
+            list(self.target_critic.parameters()),
+            list(self.critic.parameters()),
+            self.target_rate,
+        )
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """The optimiser's step, the target's and the prior's weight's; a checkpoint holds them all.
@@ -243,27 +245,26 @@ class LatentPolicyModule(PolicyCheckpoint):
 
         What a subclass adds is trained as they are.
         """
-        parameters = [p for part in self._trained for p in part]
+        parts = self._parts([p for p in self.parameters() if p.requires_grad])
+        parameters = [p for part in parts for p in part]
         optimizer = FusedAdamW(parameters, lr=self.learning_rate, weight_decay=0.0)
         total = self.trainer.max_steps if self._trainer is not None else -1
         return with_schedule(optimizer, total, cooldown=self.cooldown)
 
     def clip_gradient_norm(self, optimizer: torch.optim.Optimizer, limit: float | None) -> Tensor:
         """Clips actor and critic apart: the size of one must not throttle the other."""
-        del optimizer, limit  # the norms are `gradient_clip`
-        norms = [clip_gradient_norm(part, self.gradient_clip) for part in self._trained]
+        del limit  # of each is `gradient_clip`
+        # the optimiser's: to walk all modules, also the world model's, takes longer than to clip
+        parts = self._parts([p for group in optimizer.param_groups for p in group["params"]])
+        norms = [clip_gradient_norm(part, self.gradient_clip) for part in parts]
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
         return norm
 
-    @cached_property
-    def _trained(self) -> list[list[Parameter]]:
-        """Parameters of the actor, of the critic, and of what a subclass adds if it does.
-
-        Listed once: to walk the modules takes longer than to clip.
-        """
+    def _parts(self, parameters: list[Parameter]) -> list[list[Parameter]]:
+        """Parameters of the actor, of the critic, and others, if a subclass has some."""
         parts = [list(part.parameters()) for part in (self.policy, self.critic)]
         apart = {id(p) for part in parts for p in part}
-        others = [p for p in self.parameters() if p.requires_grad and id(p) not in apart]
+        others = [p for p in parameters if id(p) not in apart]
         return [*parts, others] if others else parts
 
     def agent(self) -> LatentActionAgent:

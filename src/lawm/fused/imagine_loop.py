@@ -105,8 +105,6 @@ class ImagineLoop:
             action=action,
             constraint=CONSTRAINTS.index(choice.constraint),
             extent=choice.extent,
-            z_min_std=stoch.min_std,
-            u_min_std=latent.min_std,
             policy_min_std=choice.min_std,
             policy_max_std=choice.max_std,
             policy_bound=choice.bound,
@@ -143,6 +141,9 @@ class ImagineLoop:
         """Compute with the parameters that these have now."""
         of, weight = latent_action, rssm.transition_layer.linear.weight.detach()
         stoch, action = self._stoch, self._action
+        assert isinstance(rssm.latent, GaussianLatent)
+        assert isinstance(of.latent, GaussianLatent)
+        self.call.z_min_std, self.call.u_min_std = rssm.latent.min_std, of.latent.min_std
         # an input behind the action marks it as masked: never in imagination
         self._wide[:, :stoch] = weight[:, :stoch]
         self._wide[:, -action:] = weight[:, stoch : stoch + action]
@@ -180,7 +181,7 @@ class ImagineLoop:
         self.call.threads = torch.get_num_threads()
         self._point_at(noise, state, raw)
         run_kernel("lawm_imagine_forward", self.call)
-        return state, raw.view(self.horizon, self.rows, -1)
+        return state, raw.view(self.horizon, self.rows, raw.shape[-1])
 
     def _point_at(self, noise: tuple[Tensor, Tensor], state: Tensor, raw: Tensor) -> None:
         self.call.z_noise, self.call.u_noise = map(address, noise)
@@ -191,7 +192,8 @@ class ImagineLoop:
         noise: tuple[Tensor, Tensor],
         state: Tensor,
         raw: Tensor,
-        d_after: Tensor | float,
+        d_features: Tensor | None,
+        d_after: Tensor | None,
         d_raw: Tensor,
     ) -> list[Tensor | None]:
         """The gradients of the policy's parameters.
@@ -200,15 +202,18 @@ class ImagineLoop:
             noise: As :meth:`forward` had it.
             state: What it returned.
             raw: What it returned.
-            d_after: Gradient of the features behind each step, ``(H, N, D + Z)``.
+            d_features: Gradient of the features, ``(H + 1, N, D + Z)``.
+            d_after: Another one of those behind each step, ``(H, N, D + Z)``.
             d_raw: That of ``raw``; gains what comes through the chosen actions.
         """
         if self._d_state is None:
             self._d_state = torch.empty_like(state)
         d_state = self._d_state
         d_state[0] = 0.0
-        d_state[1:, :, : self.size] = d_after
+        d_state[1:, :, : self.size] = 0.0 if d_after is None else d_after
         d_state[1:, :, self.size :] = 0.0
+        if d_features is not None:
+            d_state[1:, :, : self.size] += d_features[1:]  # none asks for that of the start
         self.policy.prepare_backward(num_blocks(self.rows))
         self.policy.prepare_gradients()
         self._point_at(noise, state, raw)

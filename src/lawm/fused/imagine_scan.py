@@ -42,14 +42,15 @@ def imagine_scan(
         plans: Of whoever owns the policy.
 
     Returns:
-        Features ``(H + 1, N, D + Z)`` without gradient, those behind each step ``(H, N, D + Z)``
-        with it, and the policy network's outputs ``(H, N, 2 U)``.
+        Features ``(H + 1, N, D + Z)``, once more those behind each step ``(H, N, D + Z)``, whose
+        gradient needs no copy, and the policy network's outputs ``(H, N, 2 U)``.
     """
     parameters = list(policy.parameters())
     trained = torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
     sizes = u_noise.shape[0], u_noise.shape[1]
+    layers = ((linear, norm.eps) for linear, norm, _ in policy.hidden_layers())
     lease = plans.lease(
-        (*sizes, choice, trained, rssm, latent_action),
+        (*sizes, choice, trained, rssm, latent_action, *layers, policy.output),
         lambda: ImagineLoop(rssm, latent_action, policy, choice, *sizes, trained),
     )
     lease.plan.use(rssm, latent_action)
@@ -76,22 +77,21 @@ class _ImagineScan(Function):
         ctx.save_for_backward(*noise, state, raw, *parameters)
         ctx.lease = lease
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(features)
         return features, features[1:], raw.detach()
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any,  # noqa: ANN401
-        _: None,
+        d_features: Tensor | None,
         d_after: Tensor | None,
         d_raw: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
         z_noise, u_noise, state, raw, *_ = ctx.saved_tensors
         loop: ImagineLoop = ctx.lease.plan
         d_raw = torch.zeros_like(raw) if d_raw is None else d_raw.clone()
-        of_after = 0.0 if d_after is None else d_after
-        gradients = loop.backward((z_noise, u_noise), state, raw, of_after, d_raw.contiguous())
+        d_outputs = d_features, d_after, d_raw.contiguous()
+        gradients = loop.backward((z_noise, u_noise), state, raw, *d_outputs)
         return None, None, None, None, *gradients
 
 

@@ -26,36 +26,27 @@ class Buffers:
 
 
 @pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("stage", [1, 2])
 @pytest.mark.parametrize("backward", [True, False])
-def test_what_an_update_made_is_used_by_the_next_one(backward, monkeypatch):
-    made = []
-    monkeypatch.setattr(observe_loop, "CObserve", counted(observe_loop.CObserve, made))
-    monkeypatch.setattr(layer_stack, "CMlpCall", counted(layer_stack.CMlpCall, made))
-    module, counts = WorldModelModule(make_spec(), WorldModelConfig(**SMALL)), []
+def test_what_an_update_made_is_used_by_the_next_one(backward, stage, monkeypatch):
+    made, counts = [], []
+    for module, name in (
+        (observe_loop, "CObserve"),
+        (imagine_loop, "CImagine"),
+        (layer_stack, "CMlpCall"),
+    ):
+        monkeypatch.setattr(module, name, counted(getattr(module, name), made))
+    world_model = WorldModelModule(make_spec(), WorldModelConfig(**SMALL))
+    policy = LatentPolicyModule(make_model(), make_spec(), hidden=16, horizon=3)
     for _ in range(3):
-        loss = module.compute_loss(make_batch())[0]
+        on_data, imagined = (world_model, make_batch()), (policy, some_states())
+        module, batch = on_data if stage == 1 else imagined
+        loss = module.compute_loss(batch)[0]
         if backward:
             loss.backward()
         del loss
         counts.append(len(made))
-    assert counts[0] > 5
-    assert counts[1:] == counts[:1] * 2
-
-
-@pytest.mark.usefixtures("kernels")
-@pytest.mark.parametrize("backward", [True, False])
-def test_what_an_update_of_stage_2_made_is_used_by_the_next_one(backward, monkeypatch):
-    made = []
-    monkeypatch.setattr(imagine_loop, "CImagine", counted(imagine_loop.CImagine, made))
-    monkeypatch.setattr(layer_stack, "CMlpCall", counted(layer_stack.CMlpCall, made))
-    module, counts = LatentPolicyModule(make_model(), make_spec(), hidden=16, horizon=3), []
-    for _ in range(3):
-        loss = module.compute_loss(some_states())[0]
-        if backward:
-            loss.backward()
-        del loss
-        counts.append(len(made))
-    assert counts[0] > 3  # the loop, and the heads of rewards, values and target values
+    assert counts[0] > 3  # of stage 2 the loop, and the heads of rewards, values and target values
     assert counts[1:] == counts[:1] * 2
 
 

@@ -125,8 +125,12 @@ def _device(outcome: tuple[dict[str, Any] | None, str]) -> Check:
 def _kernels(outcome: tuple[dict[str, Any] | None, str]) -> Check:
     found, reason = outcome
     if found is not None and found["built"]:
-        bf16 = "with" if found["bf16"] else "without"
-        return Check("CPU kernels", "ok", f"built and loaded, {bf16} bfloat16 (bf16-mixed)")
+        bf16 = (
+            "with bfloat16: --trainer.precision bf16-mixed takes two thirds of the time"
+            if found["bf16"]
+            else "without bfloat16: bf16-mixed is slower than float32 here"
+        )
+        return Check("CPU kernels", "ok", f"built and loaded, {bf16}")
     return Check(
         "CPU kernels",
         "warning",

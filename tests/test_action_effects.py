@@ -133,7 +133,7 @@ def test_the_committed_rows_belong_to_runs_of_the_committed_grid():
         return row["task"], row["method"], row["labelled_fraction"], row["seed"]
 
     grid = [
-        cell(row) for row in rows("earlier/stage_1_prior.csv") if not row["method"].startswith("bc")
+        cell(row) for row in rows("label_efficiency.csv") if not row["method"].startswith("bc")
     ]
     effects = rows("action_effects.csv")
     assert list(effects[0]) == [field.name for field in fields(Row)]

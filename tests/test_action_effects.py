@@ -132,9 +132,7 @@ def test_the_committed_rows_belong_to_runs_of_the_committed_grid():
     def cell(row):
         return row["task"], row["method"], row["labelled_fraction"], row["seed"]
 
-    grid = [
-        cell(row) for row in rows("label_efficiency.csv") if not row["method"].startswith("bc")
-    ]
+    grid = [cell(row) for row in rows("label_efficiency.csv") if not row["method"].startswith("bc")]
     effects = rows("action_effects.csv")
     assert list(effects[0]) == [field.name for field in fields(Row)]
     assert sorted(map(cell, effects)) == sorted(grid * len(HORIZONS))

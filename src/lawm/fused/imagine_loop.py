@@ -147,15 +147,11 @@ class ImagineLoop:
         # an input behind the action marks it as masked: never in imagination
         self._wide[:, :stoch] = weight[:, :stoch]
         self._wide[:, -action:] = weight[:, stoch : stoch + action]
-        for layer, normed, own in (
-            (self._decoder, of.decoder_layer, None),
-            (self._transition, rssm.transition_layer, self._wide),
-            (self._prior, rssm.prior_layer, None),
-        ):
-            own = normed.linear.weight if own is None else own
-            layer.use(own, normed.linear.bias, normed.norm.weight, normed.norm.bias)
-        cell = rssm.cell
-        self._cell.use(cell.linear.weight, cell.norm.weight, cell.norm.bias)
+        transition = rssm.transition_layer
+        self._transition.follow(transition.linear, transition.norm, self._wide)
+        self._decoder.follow(of.decoder_layer.linear, of.decoder_layer.norm)
+        self._prior.follow(rssm.prior_layer.linear, rssm.prior_layer.norm)
+        self._cell.follow(rssm.cell.linear, rssm.cell.norm)
         self._decoder_output.use(of.decoder_output.weight, of.decoder_output.bias)
         self._prior_output.use(rssm.prior_output.weight, rssm.prior_output.bias)
         prior = of.prior_network

@@ -102,6 +102,10 @@ class BlockLayer(_Normed):
         self.packed.use(weight, bias)
         self._use(scale, shift)
 
+    def follow(self, linear: nn.Linear, norm: nn.LayerNorm, weight: Tensor | None = None) -> None:
+        """Compute with the parameters that these have now; ``weight`` in place of W."""
+        self.use(linear.weight if weight is None else weight, linear.bias, norm.weight, norm.bias)
+
     def draw(self, dropout: Dropout | None) -> None:
         """Which units this dropout keeps, behind the layer."""
         drawn = CDropout()
@@ -136,12 +140,12 @@ class BlockCell(_Normed):
         deter = weight.shape[0] // 3
         return weight[:, :-deter], weight[:, -deter:]
 
-    def use(self, weight: Tensor, scale: Tensor, shift: Tensor) -> None:
-        """Compute with these from now on; the caller keeps them alive."""
-        of_x, of_h = self._parts(weight.detach())
+    def follow(self, linear: nn.Linear, norm: nn.LayerNorm) -> None:
+        """Compute with the parameters that these have now."""
+        of_x, of_h = self._parts(linear.weight.detach())
         self._of_x.use(of_x, None)
         self._of_h.use(of_h, None)
-        self._use(scale, shift)
+        self._use(norm.weight, norm.bias)
 
     def parameter_gradients(self, x: Tensor, h: Tensor) -> list[Tensor | None]:
         """Of weight, scale and shift, from the inputs of all rows ``(rows, X)``, ``(rows, D)``."""

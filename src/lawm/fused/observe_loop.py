@@ -144,17 +144,12 @@ class ObserveLoop:
         stoch, _, action = self.columns
         self._wide[:, :stoch] = weight[:, :stoch]
         self._wide[:, -action:] = weight[:, stoch:]
-        for layer, normed in (
-            (self.posterior, rssm.posterior_layer),
-            (self.inverse, of.inverse_layer),
-            (self.decoder, of.decoder_layer),
-        ):
-            norm = normed.norm
-            layer.use(normed.linear.weight, normed.linear.bias, norm.weight, norm.bias)
-        transition, cell = rssm.transition_layer, rssm.cell
-        norm = transition.norm
-        self.transition.use(self._wide, transition.linear.bias, norm.weight, norm.bias)
-        self.cell.use(cell.linear.weight, cell.norm.weight, cell.norm.bias)
+        transition = rssm.transition_layer
+        self.transition.follow(transition.linear, transition.norm, self._wide)
+        self.posterior.follow(rssm.posterior_layer.linear, rssm.posterior_layer.norm)
+        self.inverse.follow(of.inverse_layer.linear, of.inverse_layer.norm)
+        self.decoder.follow(of.decoder_layer.linear, of.decoder_layer.norm)
+        self.cell.follow(rssm.cell.linear, rssm.cell.norm)
         self._posterior_output.use(rssm.posterior_output.weight, rssm.posterior_output.bias)
         self._inverse_output.use(of.inverse_output.weight, of.inverse_output.bias)
         self._decoder_output.use(of.decoder_output.weight, of.decoder_output.bias)

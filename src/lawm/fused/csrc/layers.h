@@ -102,23 +102,15 @@ static inline float *row_of(int64_t bf16, void *normed, int64_t at, float *work)
 static inline void norm_row(int64_t bf16, float *y, int64_t cols, double eps, void *normed,
                             int64_t at, float *rstd) {
   *rstd = normalise(y, cols, (float)eps, y);
-#if LAWM_BF16
   if (bf16) round_row(cols, y, cols, (uint16_t *)normed + at);
-#endif
-  (void)bf16, (void)normed, (void)at;
 }
 
 /* A row that was kept; in bfloat16 it passes through `work`. */
 static inline const float *kept_row(int64_t bf16, const void *normed, int64_t at, int64_t cols,
                                     float *work) {
-#if LAWM_BF16
-  if (bf16) {
-    widen_row(cols, (const uint16_t *)normed + at, work);
-    return work;
-  }
-#endif
-  (void)bf16, (void)cols, (void)work;
-  return (const float *)normed + at;
+  if (!bf16) return (const float *)normed + at;
+  widen_row(cols, (const uint16_t *)normed + at, work);
+  return work;
 }
 
 /* Returns the output, (m, outputs). With `offset`, its rows take the place of the bias. */

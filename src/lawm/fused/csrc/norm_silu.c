@@ -6,6 +6,7 @@
 #endif
 
 #include "arithmetic.h"
+#include "rounding.h"
 
 typedef struct {
   int64_t threads, blocks, rows, cols, bf16;
@@ -26,30 +27,12 @@ int64_t lawm_norm_silu_size(void) { return sizeof(NormSilu); }
 /* A row in float32: itself, or widened into `copy`. */
 INLINE const float *read_row(const void *x, int64_t at, int64_t cols, int64_t bf16, float *copy) {
   if (!bf16) return (const float *)x + at;
-  const uint16_t *from = (const uint16_t *)x + at;
-#pragma omp simd
-  for (int64_t j = 0; j < cols; j++) {
-    const union {
-      uint32_t i;
-      float f;
-    } bits = {(uint32_t)from[j] << 16};
-    copy[j] = bits.f;
-  }
+  widen_row(cols, (const uint16_t *)x + at, copy);
   return copy;
 }
 
-/* Round a row to the nearest bfloat16; a NaN stays one. */
 INLINE void write_row(const float *row, void *x, int64_t at, int64_t cols) {
-  uint16_t *to = (uint16_t *)x + at;
-#pragma omp simd
-  for (int64_t j = 0; j < cols; j++) {
-    const union {
-      float f;
-      uint32_t i;
-    } bits = {row[j]};
-    const uint32_t rounded = (bits.i + 0x7FFF + (bits.i >> 16 & 1)) >> 16;
-    to[j] = (uint16_t)(row[j] == row[j] ? rounded : 0x7FC0);
-  }
+  round_row(cols, row, cols, (uint16_t *)x + at);
 }
 
 INLINE void forward_rows(const NormSilu *o, int64_t first, int64_t last, const int64_t cols,
@@ -78,7 +61,7 @@ INLINE void backward_rows(const NormSilu *o, int64_t first, int64_t last, const 
 #define ROWS 16 /* that are taken together where they are short, each a lane of a vector */
 
 /* to (cols, rows) = from (rows, cols), by blocks of four; compilers gather single numbers instead. */
-INLINE void turn(const float *from, const int64_t rows, const int64_t cols, float *to) {
+INLINE void turn_rows(const float *from, const int64_t rows, const int64_t cols, float *to) {
 #ifdef __SSE__
   for (int64_t r = 0; r < rows; r += 4)
     for (int64_t j = 0; j < cols; j += 4) {
@@ -99,12 +82,12 @@ INLINE void turn(const float *from, const int64_t rows, const int64_t cols, floa
 /* to (cols, ROWS) = ROWS rows, turned; `copy` holds as many numbers. */
 INLINE void read_turned(const void *x, int64_t at, const int64_t cols, int64_t bf16, float *copy,
                         float *to) {
-  turn(read_row(x, at, ROWS * cols, bf16, copy), ROWS, cols, to);
+  turn_rows(read_row(x, at, ROWS * cols, bf16, copy), ROWS, cols, to);
 }
 
 INLINE void write_turned(const float *from, void *x, int64_t at, const int64_t cols, int64_t bf16,
                          float *copy) {
-  turn(from, cols, ROWS, bf16 ? copy : (float *)x + at);
+  turn_rows(from, cols, ROWS, bf16 ? copy : (float *)x + at);
   if (bf16) write_row(copy, x, at, ROWS * cols);
 }
 

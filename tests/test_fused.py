@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("kernels")
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """Weights do not depend on the tests before: by chance a gradient of them cancels to nothing."""
+    """Weights that do not depend on the tests before: a gradient of theirs may cancel out."""
     torch.manual_seed(0)
 
 
